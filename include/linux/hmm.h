@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Heterogeneous memory management: mirror a process address space in a device.
+ *
+ * The range layer declared here tells a driver which pages back a virtual
+ * range, faulting them in if asked to. Documentation/mm/hmm.rst has the whole
+ * picture.
+ *
+ * Nothing here is protected by a lock of its own. What a call reports is a
+ * copy of the CPU page tables that any invalidation makes stale. It may be
+ * used only under the driver's update lock, the one that its invalidate()
+ * callback takes as well, and only as long as mmu_interval_read_retry() on
+ * hmm_range.notifier and hmm_range.notifier_seq is false under that lock.
+ */
+#ifndef _LINUX_HMM_H
+#define _LINUX_HMM_H
+
+#include <linux/bits.h>
+#include <linux/mm.h>
+
+struct mmu_interval_notifier;
+
+/**
+ * enum hmm_pfn_flags - flag bits of one entry of hmm_range.hmm_pfns
+ *
+ * An entry stands for one page of PAGE_SIZE bytes: the pfn in its low bits,
+ * below HMM_PFN_ORDER_SHIFT the order of the leaf, above it the flags.
+ *
+ * What a page asks for (input, see &hmm_range.pfn_flags_mask):
+ *
+ * @HMM_PFN_REQ_FAULT: The call fails unless the page can be made present.
+ *	Without it the page is reported as it is.
+ * @HMM_PFN_REQ_WRITE: The call fails unless the page can be made writable.
+ *	Has no effect without %HMM_PFN_REQ_FAULT.
+ *
+ * What a page is (output):
+ *
+ * @HMM_PFN_VALID: The pfn is there and may be read. It can be a device-private
+ *	page of hmm_range.dev_private_owner.
+ * @HMM_PFN_WRITE: It may be written too. Never set without %HMM_PFN_VALID.
+ * @HMM_PFN_ERROR: The address cannot be accessed, and no fault would change
+ *	that: no VMA, a VMA without read permission or without struct pages, a
+ *	special mapping, a guard region, poisoned memory.
+ *
+ * An entry with none of the three is absent, and a call with
+ * %HMM_PFN_REQ_FAULT could make it present.
+ *
+ * What the DMA layer remembers of an entry (input to output, kept by every
+ * call, not looked at by the range layer):
+ *
+ * @HMM_PFN_DMA_MAPPED: The page has a DMA mapping.
+ * @HMM_PFN_P2PDMA: That mapping is peer-to-peer through the host bridge.
+ * @HMM_PFN_P2PDMA_BUS: That mapping is a peer-to-peer bus address.
+ *
+ * @HMM_PFN_ORDER_SHIFT: Lowest bit of the five that hold the leaf's order, see
+ *	hmm_pfn_to_map_order().
+ * @HMM_PFN_FLAGS: All bits that are not pfn.
+ */
+enum hmm_pfn_flags {
+	HMM_PFN_VALID		= BIT(BITS_PER_LONG - 1),
+	HMM_PFN_WRITE		= BIT(BITS_PER_LONG - 2),
+	HMM_PFN_ERROR		= BIT(BITS_PER_LONG - 3),
+
+	HMM_PFN_DMA_MAPPED	= BIT(BITS_PER_LONG - 4),
+	HMM_PFN_P2PDMA		= BIT(BITS_PER_LONG - 5),
+	HMM_PFN_P2PDMA_BUS	= BIT(BITS_PER_LONG - 6),
+
+	HMM_PFN_ORDER_SHIFT	= BITS_PER_LONG - 11,
+
+	/* One bit is asked for and answered in the same place. */
+	HMM_PFN_REQ_FAULT	= HMM_PFN_VALID,
+	HMM_PFN_REQ_WRITE	= HMM_PFN_WRITE,
+
+	HMM_PFN_FLAGS		= GENMASK(BITS_PER_LONG - 1,
+					  HMM_PFN_ORDER_SHIFT),
+};
+
+/**
+ * hmm_pfn_to_page() - struct page of an entry
+ * @entry: an entry with %HMM_PFN_VALID set
+ *
+ * Context: Under the driver's update lock, after mmu_interval_read_retry()
+ * returned false. The entry holds no reference: the page stays as long as the
+ * lock is held.
+ *
+ * Return: the page, which may be a device-private one.
+ */
+static inline struct page *hmm_pfn_to_page(unsigned long entry)
+{
+	return pfn_to_page(entry & ~HMM_PFN_FLAGS);
+}
+
+/**
+ * hmm_pfn_to_phys() - physical address of an entry
+ * @entry: an entry with %HMM_PFN_VALID set
+ *
+ * Context: As hmm_pfn_to_page().
+ *
+ * Return: the CPU physical address of the first byte of the page. Not a DMA
+ * address.
+ */
+static inline phys_addr_t hmm_pfn_to_phys(unsigned long entry)
+{
+	return PFN_PHYS(entry & ~HMM_PFN_FLAGS);
+}
+
+/**
+ * hmm_pfn_to_map_order() - order of the leaf that maps an entry
+ * @entry: an entry with %HMM_PFN_VALID set
+ *
+ * The page lies in a block of 1 << order pages that starts at a virtual
+ * address aligned to the block's size, is physically contiguous and aligned in
+ * the same way, and has one permission. The block can begin before
+ * hmm_range.start and extend beyond hmm_range.end, and so beyond what the
+ * notifier covers: a driver that maps whole blocks has to clip them to that.
+ *
+ * From the order of a PMD on, the block is a huge page table entry or a hugetlb
+ * page, and a change of any part of it invalidates all of it. Below, it can be
+ * PTEs that map one large folio and are changed one by one: a driver that maps
+ * such a block as a whole has to cope with an invalidation of a part.
+ *
+ * Context: As hmm_pfn_to_page().
+ *
+ * Return: the order in pages, 0 for a block of one page.
+ */
+static inline unsigned int hmm_pfn_to_map_order(unsigned long entry)
+{
+	return (entry & HMM_PFN_FLAGS) >> HMM_PFN_ORDER_SHIFT & 0x1f;
+}
+
+/**
+ * struct hmm_range - arguments and results of a range walk
+ *
+ * The caller owns the structure and the array. Neither may be shared between
+ * two calls that run at the same time.
+ */
+struct hmm_range {
+	/**
+	 * @notifier: A registered notifier that covers at least [start, end).
+	 * Its mm is the one that is walked; the caller holds a reference to
+	 * that (mmget_not_zero()).
+	 */
+	struct mmu_interval_notifier *notifier;
+	/**
+	 * @notifier_seq: What mmu_interval_read_begin() returned before the
+	 * pages were read. hmm_range_fault_unlocked_timeout() sets it, callers
+	 * of hmm_range_fault() and hmm_range_snapshot() do so themselves.
+	 */
+	unsigned long notifier_seq;
+	/** @start: First byte of the range, page aligned. */
+	unsigned long start;
+	/** @end: First byte after the range, page aligned, above @start. */
+	unsigned long end;
+	/**
+	 * @hmm_pfns: One entry per page of the range, see &enum hmm_pfn_flags.
+	 * On success every entry is set. After an error, entries still hold
+	 * what they asked for, where @pfn_flags_mask admits it, and the flags
+	 * of the DMA layer; their other bits mean nothing.
+	 */
+	unsigned long *hmm_pfns;
+	/**
+	 * @default_flags: %HMM_PFN_REQ_FAULT and %HMM_PFN_REQ_WRITE as asked
+	 * for every page of the range.
+	 */
+	unsigned long default_flags;
+	/**
+	 * @pfn_flags_mask: Which of the two flags an entry of @hmm_pfns may
+	 * ask for in addition. With 0, entries need not be initialised.
+	 */
+	unsigned long pfn_flags_mask;
+	/**
+	 * @dev_private_owner: Device-private pages of this &dev_pagemap.owner
+	 * are reported as they are. Those of other owners are absent, and a
+	 * fault migrates them to system memory.
+	 */
+	void *dev_private_owner;
+};
+
+/*
+ * Milliseconds after which drivers give up on a range that other threads keep
+ * invalidating. hmm_range_fault_unlocked_timeout() takes jiffies, so it needs
+ * msecs_to_jiffies().
+ */
+#define HMM_RANGE_DEFAULT_TIMEOUT	1000
+
+int hmm_range_snapshot(struct hmm_range *range);
+int hmm_range_fault(struct hmm_range *range);
+int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
+				     unsigned long timeout);
+
+#endif /* _LINUX_HMM_H */
