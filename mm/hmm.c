@@ -3,23 +3,30 @@
  * HMM range layer: report what the CPU page tables map in a virtual range, and
  * fault in what is asked for.
  *
- * Locking. The mmap lock, held for read, keeps VMAs and page tables in place
- * for a walk; each leaf is read under the page table lock (hugetlb: also the
- * hugetlb VMA lock, which the page walker takes). None of that outlives the
- * call. The output is a copy that the caller validates against the notifier,
- * see include/linux/hmm.h. A walk writes nothing but the caller's array, and
- * in that array it leaves alone the flags which belong to the DMA layer.
+ * Locking. The mmap lock, held for read, keeps VMAs and the upper page tables
+ * in place for a walk; each leaf is read under its page table lock, hugetlb also
+ * under the hugetlb VMA lock, which the page walker takes. None of that outlives
+ * the call: the output is a copy that the caller validates against the notifier,
+ * see include/linux/hmm.h. A walk writes nothing but the caller's array, which
+ * no lock of this layer protects. The flags of the DMA layer in that array are
+ * read and written back; who changes them meanwhile has to keep calls away.
  *
- * A call alternates between two steps until it reaches the end of the range:
+ * A pass over the range alternates between two steps:
  *
- *   walk	Output entries in address order. Stop where the page tables do
- *		not meet the request of a page.
+ *   walk	Look at the page tables in address order and output entries.
+ *		Stop at the first page whose request they do not meet.
  *   fault	handle_mm_fault() on exactly that page with exactly its access.
  *		All locks of the walk are dropped by then.
  *
- * The next walk goes on from there and sees the leaf just installed. One fault
- * thus covers as much as the mm chose to map, a whole 1 GiB page for example, and
- * no page is touched that nobody asked for.
+ * The next walk goes on from that page and sees the leaf just installed. One
+ * fault thus covers as much as the mm chose to map, a whole 1 GiB page for
+ * example, and no page is faulted that nobody asked for.
+ *
+ * Only a pass without a fault counts. Output from before a fault can be
+ * outdated by it: a leaf that it installed may begin earlier, or a block of PTEs
+ * be complete now. So after a pass with faults, which outputs nothing from the
+ * first one on, there is another. It costs little next to the faults, and it
+ * leaves invalidations only a short time to come in between.
  */
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
@@ -32,15 +39,15 @@
 
 #include "internal.h"
 
-/* Both ways round: what a page must have is what its entry will show. */
+/* What can be asked of a page, and what its entry shows, in the same bits. */
 #define HMM_PFN_ACCESS		(HMM_PFN_VALID | HMM_PFN_WRITE)
+
+/* Largest block of PTEs to report. The order above is left to real leaves. */
+#define HMM_PTE_MAX_ORDER	(PMD_SHIFT - PAGE_SHIFT - 1)
 
 /* Flags of the DMA layer, carried from input to output. */
 #define HMM_PFN_STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
 				 HMM_PFN_P2PDMA_BUS)
-
-/* How long faults on one page may get nowhere under the caller's lock. */
-#define HMM_STALL_TIMEOUT	msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT)
 
 /* Why a step ended early. Positive, never returned to a caller. */
 enum {
@@ -54,29 +61,33 @@ enum {
  * @requests: copy of the entries as passed in, since output overwrites them;
  *	NULL if entries cannot ask for more than @default_flags does
  * @default_flags: what every page is asked for, 0 for a snapshot
- * @addr: first page without output, where the next walk begins
- * @fault: the page to be faulted
- * @vma: VMA of @fault, valid from walk to fault as the lock is held
+ * @addr: where the next walk begins; the page to be faulted
+ * @vma: VMA of @addr, valid from walk to fault as the lock is held
  * @write: the fault is for write
+ * @again: this pass took a fault, its output is not used
  * @may_unlock: fault handlers may drop the mmap lock
- * @faulted: @fault of the last time, to notice a lack of progress
- * @tried: that fault asked for a second attempt
- * @deadline: jiffies at which to give up
- * @bounded: @deadline counts
+ * @faulted: page of the last fault
+ * @waited: that fault waited for something and has to be tried again
+ * @reached: end of what faults have got to, in all passes
+ * @bounded: there is a @deadline
+ * @deadline: jiffies at which to give up, see hmm_account()
+ * @clock: jiffies up to which time has been accounted for
  */
 struct hmm_walk {
 	struct hmm_range	*range;
 	unsigned long		*requests;
 	unsigned long		default_flags;
 	unsigned long		addr;
-	unsigned long		fault;
 	struct vm_area_struct	*vma;
 	bool			write;
+	bool			again;
 	bool			may_unlock;
-	unsigned long		faulted;
-	bool			tried;
-	unsigned long		deadline;
+	bool			waited;
 	bool			bounded;
+	unsigned long		faulted;
+	unsigned long		reached;
+	unsigned long		deadline;
+	unsigned long		clock;
 };
 
 static inline unsigned long hmm_order_flags(unsigned int order)
@@ -135,8 +146,7 @@ static void hmm_store(const struct hmm_walk *hw, unsigned long addr,
 /*
  * All of [addr, end) is in the state that @entry describes. Output it if no page
  * asks for more. Else the first that does needs a fault, unless a fault cannot
- * help, and the next walk begins at @addr: the leaf that the fault installs may
- * begin before the page.
+ * help.
  */
 static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
 		    unsigned long entry)
@@ -145,14 +155,14 @@ static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
 	unsigned long stop = hmm_first_unmet(hw, addr, end, entry);
 
 	if (stop == end) {
-		hmm_store(hw, addr, end, entry);
+		if (!hw->again)
+			hmm_store(hw, addr, end, entry);
 		return 0;
 	}
 	if (entry & HMM_PFN_ERROR)
 		return -EFAULT;
 
-	hw->addr = addr;
-	hw->fault = stop;
+	hw->addr = stop;
 	hw->vma = walk->vma;
 	hw->write = hmm_request(hw, stop) & HMM_PFN_REQ_WRITE;
 	return HMM_STEP_FAULT;
@@ -184,7 +194,7 @@ static unsigned long hmm_softleaf_entry(const struct hmm_walk *hw,
 	case SOFTLEAF_HWPOISON:
 		return HMM_PFN_ERROR;
 	default:
-		/* Swap, migration, device-exclusive: the fault handler waits. */
+		/* Swap, migration, device-exclusive: a fault sees to them. */
 		return 0;
 	}
 }
@@ -216,45 +226,82 @@ static unsigned int hmm_congruent_order(unsigned long vpn, unsigned long pfn,
 	return diff ? min_t(unsigned int, __ffs(diff), max) : max;
 }
 
-/* Largest block of PTEs to report. The order above is left to real leaves. */
-#define HMM_PTE_MAX_ORDER	(PMD_SHIFT - PAGE_SHIFT - 1)
-
-/*
- * Order of the aligned block around @addr that PTEs map to one folio with one
- * permission; 0 if not all of it is mapped so. The block is smaller than the
- * page table, so its other PTEs are next to @ptep and under the same lock. A
- * walk that began before @addr, at @from, has seen the start of the block and
- * found it wanting, unless @addr is that start.
- */
-static unsigned int hmm_pte_order(const struct mm_walk *walk, pte_t *ptep,
-				  pte_t pte, struct page *page,
-				  unsigned long addr, unsigned long from)
+/* Do PTEs map all of the aligned block around @addr like the one at @addr? */
+static bool hmm_pte_block(const struct mm_walk *walk, pte_t *ptep, pte_t pte,
+			  struct folio *folio, unsigned long addr,
+			  unsigned int order)
 {
-	struct folio *folio = page_folio(page);
-	unsigned long pfn = pte_pfn(pte), vpn = addr >> PAGE_SHIFT;
-	unsigned long nr, before, start;
-	unsigned int order;
+	unsigned long pfn = pte_pfn(pte), nr = 1UL << order;
+	unsigned long before = (addr >> PAGE_SHIFT) & (nr - 1);
+	unsigned long start = addr - (before << PAGE_SHIFT);
 	pte_t first;
 
-	order = min_t(unsigned int, folio_order(folio), HMM_PTE_MAX_ORDER);
-	order = hmm_congruent_order(vpn, pfn, order);
-	nr = 1UL << order;
-	before = vpn & (nr - 1);
-	start = addr - (before << PAGE_SHIFT);
-
-	if (!order || (before && addr != from) ||
-	    folio_page_idx(folio, page) < before ||
-	    start < walk->vma->vm_start ||
+	if (pfn - before < folio_pfn(folio) || start < walk->vma->vm_start ||
 	    walk->vma->vm_end - start < nr << PAGE_SHIFT)
-		return 0;
+		return false;
 
 	first = ptep_get(ptep - before);
-	if (!pte_present(first) || pte_pfn(first) != pfn - before)
-		return 0;
-	if (folio_pte_batch_flags(folio, NULL, ptep - before, &first, nr,
-				  FPB_RESPECT_WRITE) != nr)
-		return 0;
+	return pte_present(first) && pte_pfn(first) == pfn - before &&
+	       folio_pte_batch_flags(folio, NULL, ptep - before, &first, nr,
+				     FPB_RESPECT_WRITE) == nr;
+}
+
+/*
+ * Order of the largest aligned block around @addr that PTEs map to one folio
+ * with one permission. A block is smaller than a page table, so its other PTEs
+ * are next to @ptep and under the same lock. A walk that began before @addr, at
+ * @from, has looked for blocks from their start on: what begins before @addr has
+ * been found wanting.
+ */
+static unsigned int hmm_pte_order(const struct mm_walk *walk, pte_t *ptep,
+				  pte_t pte, struct folio *folio,
+				  unsigned long addr, unsigned long from)
+{
+	unsigned long vpn = addr >> PAGE_SHIFT;
+	unsigned int order;
+
+	order = min_t(unsigned int, folio_order(folio), HMM_PTE_MAX_ORDER);
+	order = hmm_congruent_order(vpn, pte_pfn(pte), order);
+	if (addr != from)
+		order = hmm_congruent_order(vpn, 0, order);
+	while (order && !hmm_pte_block(walk, ptep, pte, folio, addr, order))
+		order--;
 	return order;
+}
+
+/* Entry of a present PTE, and in *@next the end of its block. */
+static unsigned long hmm_pte_present(const struct mm_walk *walk, pte_t *ptep,
+				     pte_t pte, unsigned long addr,
+				     unsigned long from, unsigned long *next)
+{
+	unsigned long entry = hmm_present_entry(pte_pfn(pte), pte_write(pte));
+	struct hmm_walk *hw = walk->private;
+	struct page *page;
+	unsigned int order;
+
+	page = vm_normal_page(walk->vma, addr, pte);
+	if (unlikely(!page)) {
+		if (is_zero_pfn(pte_pfn(pte)))
+			return entry;
+		return hmm_special_entry(walk, addr, pte_write(pte));
+	}
+	if (!PageCompound(page) || hw->again)
+		return entry;
+
+	order = hmm_pte_order(walk, ptep, pte, page_folio(page), addr, from);
+	*next = ALIGN_DOWN(addr, PAGE_SIZE << order) + (PAGE_SIZE << order);
+	return entry | hmm_order_flags(order);
+}
+
+/* End of the run of empty PTEs from @addr on that nobody asks for. */
+static unsigned long hmm_pte_hole_end(const struct hmm_walk *hw, pte_t *ptep,
+				      unsigned long addr, unsigned long end)
+{
+	end = max(hmm_first_unmet(hw, addr, end, 0), addr + PAGE_SIZE);
+	do {
+		addr += PAGE_SIZE;
+	} while (addr < end && pte_none(ptep_get(++ptep)));
+	return addr;
 }
 
 /*
@@ -267,14 +314,10 @@ static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t *ptep,
 				   unsigned long from, unsigned long *next)
 {
 	pte_t pte = ptep_get(ptep);
-	unsigned long entry;
-	unsigned int order;
-	struct page *page;
 
 	*next = addr + PAGE_SIZE;
 	if (pte_none(pte)) {
-		while (*next < end && pte_none(ptep_get(++ptep)))
-			*next += PAGE_SIZE;
+		*next = hmm_pte_hole_end(walk->private, ptep, addr, end);
 		return 0;
 	}
 	if (!pte_present(pte))
@@ -282,20 +325,7 @@ static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t *ptep,
 					  softleaf_from_pte(pte));
 	if (pte_protnone(pte))
 		return 0;
-
-	entry = hmm_present_entry(pte_pfn(pte), pte_write(pte));
-	page = vm_normal_page(walk->vma, addr, pte);
-	if (unlikely(!page)) {
-		if (is_zero_pfn(pte_pfn(pte)))
-			return entry;
-		return hmm_special_entry(walk, addr, pte_write(pte));
-	}
-	if (!PageCompound(page))
-		return entry;
-
-	order = hmm_pte_order(walk, ptep, pte, page, addr, from);
-	*next = ALIGN_DOWN(addr, PAGE_SIZE << order) + (PAGE_SIZE << order);
-	return entry | hmm_order_flags(order);
+	return hmm_pte_present(walk, ptep, pte, addr, from, next);
 }
 
 static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
@@ -360,20 +390,20 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 			struct mm_walk *walk)
 {
 	spinlock_t *ptl;	/* keeps the leaf and its folio in place */
-	int ret;
+	unsigned long entry;
 
 	cond_resched();
 	ptl = pmd_trans_huge_lock(pmdp, walk->vma);
 	if (!ptl)
 		return hmm_pte_range(pmdp, addr, end, walk);
 
-	ret = hmm_emit(walk, addr, end,
-		       hmm_pmd_leaf(walk, pmdp_get(pmdp), addr));
+	entry = hmm_pmd_leaf(walk, pmdp_get(pmdp), addr);
 	spin_unlock(ptl);
-	return ret;
+	return hmm_emit(walk, addr, end, entry);
 }
 
-#ifdef CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
+	defined(CONFIG_HAVE_ARCH_TRANSPARENT_HUGEPAGE_PUD)
 static unsigned long hmm_pud_leaf(const struct mm_walk *walk, pud_t pud,
 				  unsigned long addr)
 {
@@ -382,24 +412,25 @@ static unsigned long hmm_pud_leaf(const struct mm_walk *walk, pud_t pud,
 	if (!vm_normal_page_pud(walk->vma, addr, pud))
 		return HMM_PFN_ERROR;
 	return hmm_present_entry(pud_pfn(pud) + offset, pud_write(pud)) |
-	       hmm_order_flags(HPAGE_PUD_ORDER);
+	       hmm_order_flags(PUD_SHIFT - PAGE_SHIFT);
 }
 
 static int hmm_walk_pud(pud_t *pudp, unsigned long addr, unsigned long end,
 			struct mm_walk *walk)
 {
 	spinlock_t *ptl = pud_trans_huge_lock(pudp, walk->vma);
-	int ret;
+	unsigned long entry;
 
 	if (!ptl)
 		return 0;
 
 	/* Without this the page walker would split the leaf. */
 	walk->action = ACTION_CONTINUE;
-	ret = hmm_emit(walk, addr, end,
-		       hmm_pud_leaf(walk, pudp_get(pudp), addr));
+	entry = hmm_pud_leaf(walk, pudp_get(pudp), addr);
 	spin_unlock(ptl);
-	return ret;
+
+	cond_resched();
+	return hmm_emit(walk, addr, end, entry);
 }
 #else
 #define hmm_walk_pud		NULL
@@ -414,7 +445,6 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 	spinlock_t *ptl = huge_pte_lock(h, walk->mm, ptep);
 	unsigned long entry;
 	pte_t pte;
-	int ret;
 
 	pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
 	if (huge_pte_none(pte))
@@ -429,10 +459,10 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 					  ((addr & ~hmask) >> PAGE_SHIFT),
 					  huge_pte_write(pte)) |
 			hmm_order_flags(huge_page_order(h));
-
-	ret = hmm_emit(walk, addr, end, entry);
 	spin_unlock(ptl);
-	return ret;
+
+	cond_resched();
+	return hmm_emit(walk, addr, end, entry);
 }
 #else
 #define hmm_walk_hugetlb	NULL
@@ -470,65 +500,70 @@ static const struct mm_walk_ops hmm_walk_ops = {
 	.walk_lock	= PGWALK_RDLOCK,
 };
 
-static bool hmm_expired(const struct hmm_walk *hw)
+/*
+ * The time limit is on waiting: for invalidations, for fault handlers that need
+ * time and ask to be called again, for a page that gets lost as soon as it has
+ * been faulted in. What gets the call further than it ever was without waiting
+ * takes as long as the range is large, and moves the deadline along.
+ */
+static void hmm_account(struct hmm_walk *hw)
 {
-	return hw->bounded && time_after(jiffies, hw->deadline);
+	unsigned long now = jiffies;
+
+	if (hw->addr >= hw->reached) {
+		hw->reached = hw->addr + PAGE_SIZE;
+		if (!hw->waited)
+			hw->deadline += now - hw->clock;
+	}
+	hw->clock = now;
 }
 
-static void hmm_set_deadline(struct hmm_walk *hw, unsigned long timeout)
-{
-	hw->deadline = jiffies + timeout;
-	hw->bounded = timeout;
-}
-
-/* Asked before each fault and each new beginning, so that every loop ends. */
+/* Asked before each fault and each pass, so that every loop ends. */
 static int hmm_may_go_on(const struct hmm_walk *hw)
 {
 	cond_resched();
 	if (fatal_signal_pending(current))
 		return -EINTR;
-	return hmm_expired(hw) ? -EBUSY : 0;
+	if (hw->bounded && time_after(jiffies, hw->deadline))
+		return -EBUSY;
+	return 0;
 }
 
-static int hmm_may_fault(struct hmm_walk *hw)
-{
-	if (hw->fault != hw->faulted) {
-		hw->faulted = hw->fault;
-		hw->tried = false;
-		/*
-		 * Without the right to unlock, only a fault handler that gets
-		 * nowhere can keep the call from ending.
-		 */
-		if (!hw->may_unlock)
-			hmm_set_deadline(hw, HMM_STALL_TIMEOUT);
-	}
-	if (hw->write && !(hw->vma->vm_flags & VM_WRITE))
-		return -EPERM;
-	return hmm_may_go_on(hw);
-}
-
-/* The fault step, for one page. */
-static int hmm_fault(struct hmm_walk *hw)
+static unsigned int hmm_fault_flags(const struct hmm_walk *hw)
 {
 	unsigned int flags = FAULT_FLAG_REMOTE;
-	vm_fault_t fault;
-	int ret;
-
-	ret = hmm_may_fault(hw);
-	if (ret)
-		return ret;
 
 	if (hw->write)
 		flags |= FAULT_FLAG_WRITE;
 	if (hw->may_unlock)
 		flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
-	if (hw->tried)
+	if (hw->waited && hw->addr == hw->faulted)
 		flags |= FAULT_FLAG_TRIED;
+	return flags;
+}
 
-	fault = handle_mm_fault(hw->vma, hw->fault, flags, NULL);
+/* The fault step, for the page at hw->addr. */
+static int hmm_fault(struct hmm_walk *hw)
+{
+	vm_fault_t fault;
+	int ret;
+
+	if (hw->write && !(hw->vma->vm_flags & VM_WRITE))
+		return -EPERM;
+
+	hmm_account(hw);
+	ret = hmm_may_go_on(hw);
+	if (ret)
+		return ret;
+
+	fault = handle_mm_fault(hw->vma, hw->addr, hmm_fault_flags(hw), NULL);
+	hw->again = true;
+	hw->faulted = hw->addr;
+	hw->waited = fault & VM_FAULT_RETRY;
 	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) {
-		hw->tried = fault & VM_FAULT_RETRY;
-		return HMM_STEP_RELOCK;
+		/* Only a broken handler unlocks what is not its to unlock. */
+		return WARN_ON_ONCE(!hw->may_unlock) ? -EFAULT :
+						       HMM_STEP_RELOCK;
 	}
 	if (fault & VM_FAULT_ERROR) {
 		ret = vm_fault_to_errno(fault, 0);
@@ -538,9 +573,8 @@ static int hmm_fault(struct hmm_walk *hw)
 }
 
 /*
- * Walk and fault in turn up to the end of the range. Invalidations meanwhile do
- * not stop this: what has been faulted in remains to be found by the walk that
- * follows a restart, so a storm of them cannot keep a call from its end.
+ * One pass: walk and fault in turn up to the end of the range. Invalidations
+ * meanwhile do not stop it, as the next pass finds what has been faulted in.
  */
 static int hmm_range_populate(struct hmm_walk *hw)
 {
@@ -560,7 +594,14 @@ static int hmm_range_populate(struct hmm_walk *hw)
 	return ret;
 }
 
-/* hmm_range_populate() with locks of its own; ends with none held. */
+static void hmm_pass_begin(struct hmm_walk *hw)
+{
+	hw->addr = hw->range->start;
+	hw->again = false;
+	hw->clock = jiffies;
+}
+
+/* hmm_range_populate() with the mmap lock taken here; ends without it. */
 static int hmm_range_populate_unlocked(struct hmm_walk *hw)
 {
 	struct mm_struct *mm = hw->range->notifier->mm;
@@ -601,23 +642,32 @@ static size_t hmm_range_npages(const struct hmm_range *range)
 	return (range->end - range->start) >> PAGE_SHIFT;
 }
 
+/* Can an entry of the array ask for what default_flags does not? */
+static bool hmm_entries_matter(const struct hmm_range *range)
+{
+	unsigned long flags = range->default_flags;
+	unsigned long mask = range->pfn_flags_mask;
+
+	return (flags | mask) & HMM_PFN_REQ_FAULT &&
+	       mask & ~flags & HMM_PFN_ACCESS;
+}
+
 /* Set up @hw for a call that faults. Ends with hmm_walk_fini(). */
 static int hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
-			 bool may_unlock)
+			 bool may_unlock, unsigned long timeout)
 {
-	unsigned long extra = range->pfn_flags_mask & ~range->default_flags;
-
 	if (!hmm_range_is_sane(range))
 		return -EINVAL;
 
 	*hw = (struct hmm_walk) {
 		.range = range,
 		.default_flags = range->default_flags,
-		.addr = range->start,
 		.may_unlock = may_unlock,
-		.faulted = range->end,
+		.reached = range->start,
+		.bounded = timeout != 0,
+		.deadline = jiffies + timeout,
 	};
-	if (extra & HMM_PFN_ACCESS) {
+	if (hmm_entries_matter(range)) {
 		hw->requests = kvmemdup(range->hmm_pfns,
 					hmm_range_npages(range) *
 					sizeof(*range->hmm_pfns), GFP_KERNEL);
@@ -698,20 +748,29 @@ EXPORT_SYMBOL_GPL(hmm_range_snapshot);
  *   SIGBUS or SIGSEGV.
  * * %-ENOMEM: no memory for the page or for the call itself.
  * * %-EINTR: a fatal signal is pending.
- * * %-EBUSY: @range->notifier_seq is out of date already, or faults on one page
- *   made no progress for %HMM_RANGE_DEFAULT_TIMEOUT ms. The caller begins anew,
- *   within a time limit of its own.
+ * * %-EBUSY: @range->notifier_seq went out of date before or during the faults,
+ *   or they made no progress for %HMM_RANGE_DEFAULT_TIMEOUT ms. What has been
+ *   faulted in stays. The caller begins anew, within a time limit of its own.
  */
 int hmm_range_fault(struct hmm_range *range)
 {
 	struct hmm_walk hw;
 	int ret;
 
-	ret = hmm_walk_init(&hw, range, false);
+	ret = hmm_walk_init(&hw, range, false,
+			    msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT));
 	if (ret)
 		return ret;
 
-	ret = hmm_range_collided(range) ? -EBUSY : hmm_range_populate(&hw);
+	do {
+		if (hmm_range_collided(range)) {
+			ret = -EBUSY;
+			break;
+		}
+		hmm_pass_begin(&hw);
+		ret = hmm_range_populate(&hw);
+	} while (!ret && hw.again);
+
 	return hmm_walk_fini(&hw, ret);
 }
 EXPORT_SYMBOL_GPL(hmm_range_fault);
@@ -719,15 +778,19 @@ EXPORT_SYMBOL_GPL(hmm_range_fault);
 /**
  * hmm_range_fault_unlocked_timeout() - make pages present
  * @range: the range, with what is asked of its pages
- * @timeout: jiffies after which to give up, 0 to go on for ever
+ * @timeout: jiffies to wait before giving up, 0 to go on for ever
  *
  * The usual way to fault. Like hmm_range_fault(), but takes the mmap lock by
- * itself and lets fault handlers drop it, and begins anew by itself after
- * invalidations.
+ * itself, lets fault handlers drop it, and begins anew by itself after an
+ * invalidation.
  *
- * @timeout limits the call as a whole. It is looked at before each fault and
- * before each new beginning; a single fault or invalidation that is under way
- * then is waited for.
+ * @timeout is for the call as a whole and limits what it waits for:
+ * invalidations that keep coming in between, fault handlers that drop the lock
+ * in order to wait (for I/O or userfaultfd, for example), faults on one page
+ * that get nowhere. Time in which faults make progress without waiting does not
+ * count, so a large range does not need a long timeout. The limit is looked at
+ * before each fault and before each new beginning; a single fault or
+ * invalidation under way then is waited for.
  *
  * Context: May sleep. The caller does not hold the mmap lock, nor any lock that
  * the invalidate() callback of @range->notifier takes, and holds a reference to
@@ -744,19 +807,18 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 	struct hmm_walk hw;
 	int ret;
 
-	ret = hmm_walk_init(&hw, range, true);
+	ret = hmm_walk_init(&hw, range, true, timeout);
 	if (ret)
 		return ret;
 
-	hmm_set_deadline(&hw, timeout);
 	do {
 		ret = hmm_may_go_on(&hw);
 		if (ret)
 			break;
 		range->notifier_seq = mmu_interval_read_begin(range->notifier);
-		hw.addr = range->start;
+		hmm_pass_begin(&hw);
 		ret = hmm_range_populate_unlocked(&hw);
-	} while (!ret && hmm_range_collided(range));
+	} while (!ret && (hw.again || hmm_range_collided(range)));
 
 	return hmm_walk_fini(&hw, ret);
 }

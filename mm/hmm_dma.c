@@ -21,7 +21,7 @@
 #define HMM_DMA_FLAGS	(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
 			 HMM_PFN_P2PDMA_BUS)
 
-/* A mapping outlives the permission with which it was made, see there. */
+/* A page that becomes writable keeps its mapping, so all may be written. */
 #define HMM_DMA_DIR	DMA_BIDIRECTIONAL
 
 /*
@@ -219,9 +219,10 @@ EXPORT_SYMBOL_GPL(hmm_dma_map_pfn);
  * @map: the map
  * @idx: index of the entry
  *
- * When this returns, the device cannot reach the page through the IOMMU any
- * more. The pfn and the access flags of the entry stay, so that the caller can
- * mark the page dirty.
+ * In an IOVA window the device cannot reach the page any more when this returns.
+ * Without a window, dma_unmap_phys() decides when the IOMMU forgets it. The pfn
+ * and the access flags of the entry stay, so that the caller can mark the page
+ * dirty.
  *
  * Context: Under the driver's update lock; in its invalidate() callback too.
  *

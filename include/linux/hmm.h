@@ -22,39 +22,30 @@ struct mmu_interval_notifier;
 
 /**
  * enum hmm_pfn_flags - flag bits of one entry of hmm_range.hmm_pfns
- *
- * An entry stands for one page of PAGE_SIZE bytes: the pfn in its low bits,
- * below HMM_PFN_ORDER_SHIFT the order of the leaf, above it the flags.
- *
- * What a page asks for (input, see &hmm_range.pfn_flags_mask):
- *
- * @HMM_PFN_REQ_FAULT: The call fails unless the page can be made present.
+ * @HMM_PFN_VALID: (out) The pfn is there and may be read. It can be a
+ *	device-private page of hmm_range.dev_private_owner.
+ * @HMM_PFN_WRITE: (out) It may be written too. Never set without
+ *	%HMM_PFN_VALID.
+ * @HMM_PFN_ERROR: (out) The address cannot be accessed, and no fault would
+ *	change that: no VMA, a VMA without read permission or without struct
+ *	pages, a special mapping, a guard region, poisoned memory.
+ * @HMM_PFN_DMA_MAPPED: (in, out) The DMA layer has a mapping of the page. The
+ *	range layer passes this and the next two flags through.
+ * @HMM_PFN_P2PDMA: (in, out) That mapping is peer-to-peer through the host
+ *	bridge.
+ * @HMM_PFN_P2PDMA_BUS: (in, out) That mapping is a peer-to-peer bus address.
+ * @HMM_PFN_ORDER_SHIFT: (out) Lowest of the five bits that hold the order of
+ *	the leaf, see hmm_pfn_to_map_order().
+ * @HMM_PFN_REQ_FAULT: (in) The call fails unless the page can be made present.
  *	Without it the page is reported as it is.
- * @HMM_PFN_REQ_WRITE: The call fails unless the page can be made writable.
+ * @HMM_PFN_REQ_WRITE: (in) The call fails unless the page can be made writable.
  *	Has no effect without %HMM_PFN_REQ_FAULT.
+ * @HMM_PFN_FLAGS: Mask of all bits that are not pfn.
  *
- * What a page is (output):
- *
- * @HMM_PFN_VALID: The pfn is there and may be read. It can be a device-private
- *	page of hmm_range.dev_private_owner.
- * @HMM_PFN_WRITE: It may be written too. Never set without %HMM_PFN_VALID.
- * @HMM_PFN_ERROR: The address cannot be accessed, and no fault would change
- *	that: no VMA, a VMA without read permission or without struct pages, a
- *	special mapping, a guard region, poisoned memory.
- *
- * An entry with none of the three is absent, and a call with
- * %HMM_PFN_REQ_FAULT could make it present.
- *
- * What the DMA layer remembers of an entry (input to output, kept by every
- * call, not looked at by the range layer):
- *
- * @HMM_PFN_DMA_MAPPED: The page has a DMA mapping.
- * @HMM_PFN_P2PDMA: That mapping is peer-to-peer through the host bridge.
- * @HMM_PFN_P2PDMA_BUS: That mapping is a peer-to-peer bus address.
- *
- * @HMM_PFN_ORDER_SHIFT: Lowest bit of the five that hold the leaf's order, see
- *	hmm_pfn_to_map_order().
- * @HMM_PFN_FLAGS: All bits that are not pfn.
+ * An entry stands for one page of PAGE_SIZE bytes: the pfn in the low bits, then
+ * the order, then flags. With none of %HMM_PFN_VALID, %HMM_PFN_WRITE and
+ * %HMM_PFN_ERROR the page is absent, and %HMM_PFN_REQ_FAULT could make it
+ * present.
  */
 enum hmm_pfn_flags {
 	HMM_PFN_VALID		= BIT(BITS_PER_LONG - 1),
@@ -125,7 +116,7 @@ static inline phys_addr_t hmm_pfn_to_phys(unsigned long entry)
  */
 static inline unsigned int hmm_pfn_to_map_order(unsigned long entry)
 {
-	return (entry & HMM_PFN_FLAGS) >> HMM_PFN_ORDER_SHIFT & 0x1f;
+	return entry >> HMM_PFN_ORDER_SHIFT & 0x1f;
 }
 
 /**
@@ -153,9 +144,9 @@ struct hmm_range {
 	unsigned long end;
 	/**
 	 * @hmm_pfns: One entry per page of the range, see &enum hmm_pfn_flags.
-	 * On success every entry is set. After an error, entries still hold
-	 * what they asked for, where @pfn_flags_mask admits it, and the flags
-	 * of the DMA layer; their other bits mean nothing.
+	 * On success every entry is set. After an error, entries hold again
+	 * what they asked for, so that the call can be repeated as it is, and
+	 * the flags of the DMA layer; their other bits mean nothing.
 	 */
 	unsigned long *hmm_pfns;
 	/**
@@ -177,9 +168,8 @@ struct hmm_range {
 };
 
 /*
- * Milliseconds after which drivers give up on a range that other threads keep
- * invalidating. hmm_range_fault_unlocked_timeout() takes jiffies, so it needs
- * msecs_to_jiffies().
+ * Milliseconds that drivers usually wait for a range before they give up.
+ * hmm_range_fault_unlocked_timeout() takes jiffies: use msecs_to_jiffies().
  */
 #define HMM_RANGE_DEFAULT_TIMEOUT	1000
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * KUnit tests of the parts of the HMM range layer that need no address space:
- * requests against entries, output, block orders, non-present entries, argument
- * checks, and what a failed call leaves behind.
+ * requests against entries, output, orders, non-present and special entries, the
+ * deadline, argument checks, and what a failed call leaves behind.
  *
  * Included by mm/hmm.c, whose static functions it calls. What needs real page
  * tables is tested by tools/testing/selftests/mm/hmm-range-tests.c. Each case
@@ -55,7 +55,7 @@ static void hmm_test_request(struct kunit *test, unsigned long dflt,
 	ht->range.default_flags = dflt;
 	ht->range.pfn_flags_mask = extra;
 	ht->pfns[5] |= extra;
-	KUNIT_ASSERT_EQ(test, hmm_walk_init(&ht->hw, &ht->range, true), 0);
+	KUNIT_ASSERT_EQ(test, hmm_walk_init(&ht->hw, &ht->range, true, HZ), 0);
 }
 
 static unsigned long hmm_test_unmet(struct kunit *test, unsigned long entry)
@@ -134,10 +134,7 @@ static void hmm_test_emit_valid(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_pfn_to_map_order(ht->pfns[7]), 3);
 }
 
-/*
- * The first page that asks for more is faulted, and nothing is output: the leaf
- * installed by then may cover the pages before it as well.
- */
+/* The first page that asks for more is faulted, and nothing is output. */
 static void hmm_test_emit_stops_at_request(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -146,15 +143,33 @@ static void hmm_test_emit_stops_at_request(struct kunit *test)
 	for (i = 0; i < HMM_TEST_NPAGES; i++)
 		ht->pfns[i] = 0x55;
 	hmm_test_request(test, 0, HMM_TEST_WRITE);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, hmm_test_addr(1),
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
 				       ht->range.end, 0), HMM_STEP_FAULT);
-	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(1));
-	KUNIT_EXPECT_EQ(test, ht->hw.fault, hmm_test_addr(5));
+	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
 	KUNIT_EXPECT_PTR_EQ(test, ht->hw.vma, &ht->vma);
 	KUNIT_EXPECT_TRUE(test, ht->hw.write);
-	KUNIT_EXPECT_EQ(test, ht->pfns[1], 0x55);
+	KUNIT_EXPECT_EQ(test, ht->pfns[0], 0x55);
 	KUNIT_EXPECT_EQ(test, ht->pfns[6], 0x55);
 	hmm_walk_fini(&ht->hw, 0);
+}
+
+/* A pass that took a fault is followed by another, so it outputs nothing. */
+static void hmm_test_emit_after_fault(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	ht->pfns[3] = 0x55;
+	ht->hw.again = true;
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+				       ht->range.end,
+				       0x1000 | HMM_PFN_VALID), 0);
+	KUNIT_EXPECT_EQ(test, ht->pfns[3], 0x55);
+	hmm_pass_begin(&ht->hw);
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+				       ht->range.end,
+				       0x1000 | HMM_PFN_VALID), 0);
+	KUNIT_EXPECT_EQ(test, ht->pfns[3], 0x1003 | HMM_PFN_VALID);
 }
 
 static void hmm_test_emit_error(struct kunit *test)
@@ -221,6 +236,62 @@ static void hmm_test_softleaf(struct kunit *test)
 #undef HMM_TEST_LEAF
 }
 
+/* Only a write to a private mapping replaces a special page. */
+static void hmm_test_special(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+	unsigned long addr = ht->range.start;
+
+	vm_flags_init(&ht->vma, VM_READ | VM_MAYWRITE | VM_MIXEDMAP);
+	hmm_test_request(test, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false), 0);
+	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, true),
+			HMM_PFN_ERROR);
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false),
+			HMM_PFN_ERROR);
+
+	vm_flags_init(&ht->vma, VM_READ | VM_MAYWRITE | VM_SHARED | VM_MIXEDMAP);
+	hmm_test_request(test, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false),
+			HMM_PFN_ERROR);
+}
+
+/* Pretend that the fault on @page comes @ago jiffies after the last account. */
+static void hmm_test_fault_at(struct hmm_walk *hw, unsigned long page,
+			      unsigned long ago, bool waited)
+{
+	hw->clock = jiffies - ago;
+	hw->deadline -= ago;
+	hw->addr = hmm_test_addr(page);
+	hw->waited = waited;
+	hmm_account(hw);
+}
+
+/* Progress by faults that do not wait takes no time, everything else does. */
+static void hmm_test_deadline(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	ht->hw.deadline = jiffies + 10 * HZ;
+
+	hmm_test_fault_at(&ht->hw, 0, 60 * HZ, false);
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
+	hmm_test_fault_at(&ht->hw, 1, 60 * HZ, false);
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
+
+	hmm_test_fault_at(&ht->hw, 2, 2 * HZ, true);
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
+	hmm_test_fault_at(&ht->hw, 2, 2 * HZ, false);
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
+	hmm_test_fault_at(&ht->hw, 1, 60 * HZ, false);
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), -EBUSY);
+
+	ht->hw.bounded = false;
+	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
+}
+
 static void hmm_test_bad_arguments(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -253,10 +324,13 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_mask_hides_entries),
 	KUNIT_CASE(hmm_test_emit_valid),
 	KUNIT_CASE(hmm_test_emit_stops_at_request),
+	KUNIT_CASE(hmm_test_emit_after_fault),
 	KUNIT_CASE(hmm_test_emit_error),
 	KUNIT_CASE(hmm_test_failure_restores_requests),
 	KUNIT_CASE(hmm_test_congruent_order),
 	KUNIT_CASE(hmm_test_softleaf),
+	KUNIT_CASE(hmm_test_special),
+	KUNIT_CASE(hmm_test_deadline),
 	KUNIT_CASE(hmm_test_bad_arguments),
 	{}
 };
