@@ -6,7 +6,7 @@
 # memory; hugetlb pages for the tests that map some; gup_test through debugfs.
 #
 # usage: hmm-tests.sh [OPTION OF hmm-tests...]
-# boot: -m 8G -t 300 -a "memmap=256M%0x100000000-1+0xefffffff memmap=256M%0x110000000-1+0xefffffff"
+# boot: -v -m 8G -t 300 -a "memmap=256M%0x100000000-1+0xefffffff memmap=256M%0x110000000-1+0xefffffff"
 
 # benchmark_thp_migration counts on every page of its 256 MB being migrated at
 # once; one that khugepaged holds at that moment is not, and the test fails
