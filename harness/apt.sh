@@ -3,8 +3,8 @@
 #
 # Packages of other Debian suites than the machine's own, without changing its
 # apt: lists, cache and source lines of ours, the mirror and keyring that it
-# uses anyway. Sourced after lib.sh. The caller sets $suite, "configured" or the
-# name of one, and $lists, empty for the machine's own.
+# uses anyway. Sourced after lib.sh. $suite is "configured" or the name of one,
+# $lists is empty for the machine's own.
 
 # apt TOOL [ARG...]: with the machine's settings and, unless $suite is
 # "configured", only the one source line that private_suite() wrote.
@@ -35,6 +35,16 @@ debian_mirror() {
 	apt apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
 		'Origin: Debian' 'Label: Debian' 'Component: main' 2>/dev/null |
 	sed 1q
+}
+
+# Sets $mirror; on a machine whose apt was never updated, by lists of our own.
+find_mirror() {
+	suite=configured lists=
+	mirror=$(debian_mirror)
+	[ -z "$mirror" ] || return 0
+	private_lists
+	apt apt-get update >/dev/null 2>&1 || :
+	mirror=$(debian_mirror)
 }
 
 # private_suite deb|deb-src: from here on, apt() knows $suite of $mirror only.

@@ -174,10 +174,10 @@ make_commits() (
 		[ "$tree" != "$(git rev-parse "$parent^{tree}")" ] ||
 			die "series/$patch changes nothing"
 		git_stamp "$count" "$name" "$email"
-		parent=$({
-			patch_message "$SERIES/$patch"
-			printf '\nSigned-off-by: %s <%s>\n' "$name" "$email"
-		} | git commit-tree -p "$parent" "$tree")
+		parent=$(patch_message "$SERIES/$patch" |
+			git interpret-trailers --if-exists addIfDifferent \
+				--trailer "Signed-off-by: $name <$email>" |
+			git commit-tree -p "$parent" "$tree")
 		echo "$parent $patch" >>"$work/commits"
 	done
 )

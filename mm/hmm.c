@@ -49,6 +49,13 @@
 #define HMM_PFN_STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
 				 HMM_PFN_P2PDMA_BUS)
 
+/*
+ * Mark of a device-private page of the caller's own: it is reported as it is and
+ * never faulted, whatever is asked of it. No walk makes the flag that this is,
+ * and hmm_emit() takes it off.
+ */
+#define HMM_ENTRY_OWN		HMM_PFN_P2PDMA
+
 /* Why a step ended early. Positive, never returned to a caller. */
 enum {
 	HMM_STEP_FAULT = 1,	/* the walk stands at a page to be faulted */
@@ -152,11 +159,13 @@ static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
 		    unsigned long entry)
 {
 	struct hmm_walk *hw = walk->private;
-	unsigned long stop = hmm_first_unmet(hw, addr, end, entry);
+	unsigned long stop = end;
 
+	if (!(entry & HMM_ENTRY_OWN))
+		stop = hmm_first_unmet(hw, addr, end, entry);
 	if (stop == end) {
 		if (!hw->again)
-			hmm_store(hw, addr, end, entry);
+			hmm_store(hw, addr, end, entry & ~HMM_ENTRY_OWN);
 		return 0;
 	}
 	if (entry & HMM_PFN_ERROR)
@@ -183,7 +192,7 @@ static unsigned long hmm_softleaf_entry(const struct hmm_walk *hw,
 		if (page_pgmap(softleaf_to_page(leaf))->owner !=
 		    hw->range->dev_private_owner)
 			return 0;
-		entry = softleaf_to_pfn(leaf) | HMM_PFN_VALID;
+		entry = softleaf_to_pfn(leaf) | HMM_PFN_VALID | HMM_ENTRY_OWN;
 		if (softleaf_is_device_private_write(leaf))
 			entry |= HMM_PFN_WRITE;
 		return entry;
@@ -293,14 +302,14 @@ static unsigned long hmm_pte_present(const struct mm_walk *walk, pte_t *ptep,
 	return entry | hmm_order_flags(order);
 }
 
-/* End of the run of empty PTEs from @addr on that nobody asks for. */
+/* End of a run of empty PTEs that begins at @addr; none but that is asked for. */
 static unsigned long hmm_pte_hole_end(const struct hmm_walk *hw, pte_t *ptep,
 				      unsigned long addr, unsigned long end)
 {
-	end = max(hmm_first_unmet(hw, addr, end, 0), addr + PAGE_SIZE);
 	do {
 		addr += PAGE_SIZE;
-	} while (addr < end && pte_none(ptep_get(++ptep)));
+	} while (addr < end && !hmm_unmet(hmm_request(hw, addr), 0) &&
+		 pte_none(ptep_get(++ptep)));
 	return addr;
 }
 
@@ -518,7 +527,7 @@ static void hmm_account(struct hmm_walk *hw)
 	hw->clock = now;
 }
 
-/* Asked before each fault and each pass, so that every loop ends. */
+/* Asked before each fault and each restart, so that every loop ends. */
 static int hmm_may_go_on(const struct hmm_walk *hw)
 {
 	cond_resched();
@@ -586,10 +595,14 @@ static int hmm_range_populate(struct hmm_walk *hw)
 	do {
 		ret = walk_page_range(mm, hw->addr, range->end, &hmm_walk_ops,
 				      hw);
+		if (!ret) {
+			/* The last fault was progress, too. */
+			hw->addr = range->end;
+			hmm_account(hw);
+			return 0;
+		}
 		if (ret == HMM_STEP_FAULT)
 			ret = hmm_fault(hw);
-		else
-			return ret;
 	} while (!ret);
 	return ret;
 }
@@ -786,10 +799,10 @@ EXPORT_SYMBOL_GPL(hmm_range_fault);
  *
  * @timeout is for the call as a whole and limits what it waits for:
  * invalidations that keep coming in between, fault handlers that drop the lock
- * in order to wait (for I/O or userfaultfd, for example), faults on one page
- * that get nowhere. Time in which faults make progress without waiting does not
- * count, so a large range does not need a long timeout. The limit is looked at
- * before each fault and before each new beginning; a single fault or
+ * and have to be called again (for I/O or userfaultfd, for example), faults on
+ * one page that get nowhere. Time in which the call gets further without that
+ * does not count, so a large range does not need a long timeout. The limit is
+ * looked at before each fault and before each new beginning; a single fault or
  * invalidation under way then is waited for.
  *
  * Context: May sleep. The caller does not hold the mmap lock, nor any lock that
@@ -812,7 +825,8 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 		return ret;
 
 	do {
-		ret = hmm_may_go_on(&hw);
+		/* After faults there is always a look at the result. */
+		ret = hw.again ? 0 : hmm_may_go_on(&hw);
 		if (ret)
 			break;
 		range->notifier_seq = mmu_interval_read_begin(range->notifier);

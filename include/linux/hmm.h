@@ -26,8 +26,8 @@ struct mmu_interval_notifier;
  *	device-private page of hmm_range.dev_private_owner.
  * @HMM_PFN_WRITE: (out) It may be written too. Never set without
  *	%HMM_PFN_VALID.
- * @HMM_PFN_ERROR: (out) The address cannot be accessed, and no fault would
- *	change that: no VMA, a VMA without read permission or without struct
+ * @HMM_PFN_ERROR: (out) The address cannot be accessed, and a fault would not
+ *	make it readable: no VMA, a VMA without read permission or without struct
  *	pages, a special mapping, a guard region, poisoned memory.
  * @HMM_PFN_DMA_MAPPED: (in, out) The DMA layer has a mapping of the page. The
  *	range layer passes this and the next two flags through.
@@ -161,8 +161,9 @@ struct hmm_range {
 	unsigned long pfn_flags_mask;
 	/**
 	 * @dev_private_owner: Device-private pages of this &dev_pagemap.owner
-	 * are reported as they are. Those of other owners are absent, and a
-	 * fault migrates them to system memory.
+	 * are reported as they are, without a fault and even if they lack the
+	 * write access asked for. Those of other owners are absent, and a fault
+	 * migrates them to system memory.
 	 */
 	void *dev_private_owner;
 };

@@ -172,6 +172,20 @@ static void hmm_test_emit_after_fault(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->pfns[3], 0x1003 | HMM_PFN_VALID);
 }
 
+/* Whatever is asked, the caller's own device memory is left where it is. */
+static void hmm_test_emit_own(struct kunit *test)
+{
+	unsigned long entry = 0x1000 | HMM_PFN_VALID;
+	struct hmm_test *ht = test->priv;
+
+	hmm_test_request(test, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+				       ht->range.end, entry | HMM_ENTRY_OWN), 0);
+	KUNIT_EXPECT_EQ(test, ht->pfns[1], entry + 1);
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+				       ht->range.end, entry), HMM_STEP_FAULT);
+}
+
 static void hmm_test_emit_error(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -325,6 +339,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_emit_valid),
 	KUNIT_CASE(hmm_test_emit_stops_at_request),
 	KUNIT_CASE(hmm_test_emit_after_fault),
+	KUNIT_CASE(hmm_test_emit_own),
 	KUNIT_CASE(hmm_test_emit_error),
 	KUNIT_CASE(hmm_test_failure_restores_requests),
 	KUNIT_CASE(hmm_test_congruent_order),
