@@ -16,6 +16,7 @@ help: ## list the targets
 	@echo 'LINUX=DIR       a kernel source tree of yours to use as the base'
 	@echo 'HMM_CACHE=DIR   downloads and ccache (now: ~/.cache/hmm-series)'
 	@echo 'HMM_OUT=DIR     tree, builds and results (now: out/)'
+	@echo 'ACCEL=kvm       boot guests with KVM if that really works here'
 
 deps: ## install the Debian packages that are missing
 	@harness/deps
