@@ -1580,6 +1580,7 @@ static void *uffd_serve(void *arg)
 	return NULL;
 }
 
+/* What the thread counted can be looked at only when it is gone. */
 static void uffd_server_stop(struct uffd_server *s)
 {
 	s->stop = 1;
@@ -1599,9 +1600,9 @@ TEST_F(hmm_retry, userfaultfd_pages_are_waited_for)
 	ASSERT_EQ(0, pthread_create(&s.thread, NULL, uffd_serve, &s));
 	EXPECT_EQ(0, fault(p, 16, RW));
 	EXPECT_TRUE(mapped(p, 0, 16, RW, 0));
-	EXPECT_EQ(16, s.served);
 	EXPECT_EQ(7, p[15 * page]);
 	uffd_server_stop(&s);
+	EXPECT_EQ(16, s.served);
 }
 
 /* hmm_range_fault() has to keep the lock, so it cannot wait for user space. */
@@ -1637,8 +1638,8 @@ TEST_F(hmm_retry_weak, slow_faults_end_with_the_timeout)
 	EXPECT_EQ(-EBUSY, submit(&r));
 	EXPECT_LT(r.elapsed_ns, 2000000000ULL);
 	EXPECT_GE(r.elapsed_ns, 250000000ULL);
-	EXPECT_GE(s.served, 1);
 	uffd_server_stop(&s);
+	EXPECT_GE(s.served, 1);
 }
 
 /*
@@ -1662,11 +1663,11 @@ static void check_restart(struct __test_metadata *_metadata, bool unmap)
 	request_none(8);
 	pfns[5] = READ;
 	EXPECT_EQ(0, fault_each(p, 8));
+	uffd_server_stop(&s);
 	EXPECT_EQ(1, s.served);
 	EXPECT_EQ(unmap ? ERROR : 0, pfns[0]);
 	EXPECT_TRUE(mapped(p, 5, 1, VALID, WRITE));
 	EXPECT_EQ(1, populated(p, 8));
-	uffd_server_stop(&s);
 }
 
 TEST_F(hmm_retry_weak, restart_does_not_fault_in_a_dropped_page)
