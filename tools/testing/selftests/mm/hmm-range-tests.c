@@ -1685,7 +1685,6 @@ TEST_F(hmm_retry_weak, restart_does_not_fail_on_an_unmapped_page)
 struct storm {
 	char		*p;
 	size_t		len;
-	bool		protect;	/* mprotect(), else MADV_DONTNEED */
 	unsigned int	limit_ms;
 	atomic_int	stop;
 	atomic_int	rounds;
@@ -1705,12 +1704,7 @@ static int storm_run(void *arg)
 	__u64 end = now_ms() + s->limit_ms;
 
 	while (!s->stop && now_ms() < end) {
-		if (s->protect) {
-			mprotect(s->p, s->len, PROT_READ);
-			mprotect(s->p, s->len, PROT_READ | PROT_WRITE);
-		} else {
-			madvise(s->p, s->len, MADV_DONTNEED);
-		}
+		madvise(s->p, s->len, MADV_DONTNEED);
 		s->rounds++;
 	}
 	return 0;
