@@ -4,12 +4,14 @@
  * fault in what is asked for.
  *
  * Locking. The mmap lock, held for read, keeps VMAs and the upper page tables
- * in place for a walk; each leaf is read under its page table lock, hugetlb also
- * under the hugetlb VMA lock, which the page walker takes. None of that outlives
- * the call: the output is a copy that the caller validates against the notifier,
- * see include/linux/hmm.h. A walk writes nothing but the caller's array, which
- * no lock of this layer protects. The flags of the DMA layer in that array are
- * read and written back; who changes them meanwhile has to keep calls away.
+ * in place for a walk; for a range inside one VMA the lock of that VMA does, and
+ * is preferred where the choice is ours. Each leaf is read under its page table
+ * lock, hugetlb also under the hugetlb VMA lock, which the page walker takes.
+ * None of that outlives the call: the output is a copy that the caller validates
+ * against the notifier, see include/linux/hmm.h. A walk writes nothing but the
+ * caller's arrays, which no lock of this layer protects. The flags of the DMA
+ * layer in hmm_pfns are read and written back; who changes them meanwhile has to
+ * keep calls away.
  *
  * A pass over the range alternates between two steps:
  *
@@ -24,9 +26,9 @@
  *
  * Only a pass without a fault counts. Output from before a fault can be
  * outdated by it: a leaf that it installed may begin earlier, or a block of PTEs
- * be complete now. So after a pass with faults, which outputs nothing from the
- * first one on, there is another. It costs little next to the faults, and it
- * leaves invalidations only a short time to come in between.
+ * be complete now. So after a pass with faults there is another. It costs little
+ * next to the faults, and it leaves invalidations only a short time to come in
+ * between.
  */
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
@@ -35,15 +37,31 @@
 #include <linux/mmu_notifier.h>
 #include <linux/oom.h>
 #include <linux/pagewalk.h>
+#include <linux/sched/clock.h>
 #include <linux/sched/signal.h>
+#include <linux/secretmem.h>
+#include <linux/unroll.h>
+
+#define CREATE_TRACE_POINTS
+#include <trace/events/hmm.h>
 
 #include "internal.h"
 
 /* What can be asked of a page, and what its entry shows, in the same bits. */
 #define HMM_PFN_ACCESS		(HMM_PFN_VALID | HMM_PFN_WRITE)
 
+/* From this order on, a leaf is changed as a whole. */
+#define HMM_PMD_ORDER		(PMD_SHIFT - PAGE_SHIFT)
+
 /* Largest block of PTEs to report. The order above is left to real leaves. */
-#define HMM_PTE_MAX_ORDER	(PMD_SHIFT - PAGE_SHIFT - 1)
+#define HMM_PTE_MAX_ORDER	(HMM_PMD_ORDER - 1)
+
+/* The bits of an entry that hmm_pfn_to_map_order() returns. */
+#define HMM_PFN_ORDER		GENMASK(HMM_PFN_ORDER_SHIFT + 4, \
+					HMM_PFN_ORDER_SHIFT)
+
+/* Entries to store at once. */
+#define HMM_STORE_BATCH		16
 
 /* Flags of the DMA layer, carried from input to output. */
 #define HMM_PFN_STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
@@ -59,7 +77,8 @@
 /* Why a step ended early. Positive, never returned to a caller. */
 enum {
 	HMM_STEP_FAULT = 1,	/* the walk stands at a page to be faulted */
-	HMM_STEP_RELOCK,	/* the fault dropped the mmap lock */
+	HMM_STEP_RELOCK,	/* the fault dropped the mmap or VMA lock */
+	HMM_STEP_FULL,		/* the caller's extents are used up */
 };
 
 /**
@@ -68,34 +87,59 @@ enum {
  * @requests: copy of the entries as passed in, since output overwrites them;
  *	NULL if entries cannot ask for more than @default_flags does
  * @default_flags: what every page is asked for, 0 for a snapshot
- * @addr: where the next walk begins; the page to be faulted
+ * @end: where passes end; below the range's end once a page behind has failed
+ * @error: what that page failed with
+ * @addr: where the next walk begins; the page to be faulted; the one that failed
+ * @done: end of what the last pass has output
  * @vma: VMA of @addr, valid from walk to fault as the lock is held
+ * @vma_locked: the one VMA of what is left, if its lock is held rather than the
+ *	mmap lock
  * @write: the fault is for write
- * @again: this pass took a fault, its output is not used
- * @may_unlock: fault handlers may drop the mmap lock
- * @faulted: page of the last fault
- * @waited: that fault waited for something and has to be tried again
- * @reached: end of what faults have got to, in all passes
+ * @again: this pass took a fault, there has to be another
+ * @may_unlock: fault handlers may drop the lock
  * @bounded: there is a @deadline
+ * @faulted: page of the last fault
+ * @waited: that fault dropped the lock and has to be tried again
+ * @tried: it dropped the lock to wait, and need not do so again
+ * @reached: end of what faults have got to, in all passes
  * @deadline: jiffies at which to give up, see hmm_account()
  * @clock: jiffies up to which time has been accounted for
+ * @leaves: leaves that the last pass has output, for tracing
+ * @faults: page faults taken, for tracing
+ * @passes: passes begun, for tracing
+ * @began: time of the call, in ns, if it is traced
  */
 struct hmm_walk {
 	struct hmm_range	*range;
 	unsigned long		*requests;
 	unsigned long		default_flags;
+	unsigned long		end;
+	int			error;
 	unsigned long		addr;
+	unsigned long		done;
 	struct vm_area_struct	*vma;
+	struct vm_area_struct	*vma_locked;
 	bool			write;
 	bool			again;
 	bool			may_unlock;
-	bool			waited;
 	bool			bounded;
+	bool			waited;
+	bool			tried;
 	unsigned long		faulted;
 	unsigned long		reached;
 	unsigned long		deadline;
 	unsigned long		clock;
+	unsigned long		leaves;
+	unsigned long		faults;
+	unsigned long		passes;
+	u64			began;
 };
+
+static inline bool hmm_traced(void)
+{
+	return trace_hmm_range_fault_enabled() ||
+	       trace_hmm_range_snapshot_enabled();
+}
 
 static inline unsigned long hmm_order_flags(unsigned int order)
 {
@@ -137,22 +181,98 @@ static unsigned long hmm_first_unmet(const struct hmm_walk *hw,
 	return addr;
 }
 
+/*
+ * Write @npages entries that count up from @entry. Flags of the DMA layer are
+ * rare: a batch without them needs no care.
+ */
+static void hmm_store(unsigned long *pfns, unsigned long npages,
+		      unsigned long entry)
+{
+	unsigned long step = entry & HMM_PFN_VALID ? 1 : 0;
+	unsigned long sticky;
+	unsigned int i;
+
+	for (; npages >= HMM_STORE_BATCH; npages -= HMM_STORE_BATCH) {
+		sticky = 0;
+		unrolled_full
+		for (i = 0; i < HMM_STORE_BATCH; i++)
+			sticky |= pfns[i];
+		if (unlikely(sticky & HMM_PFN_STICKY))
+			break;
+
+		unrolled_full
+		for (i = 0; i < HMM_STORE_BATCH; i++, entry += step)
+			pfns[i] = entry;
+		pfns += HMM_STORE_BATCH;
+	}
+	for (; npages; npages--, pfns++, entry += step)
+		*pfns = (*pfns & HMM_PFN_STICKY) | entry;
+}
+
+/* Is @entry what comes after @extent in the same run? If so, add @npages. */
+static bool hmm_extent_grow(struct hmm_extent *extent, unsigned long npages,
+			    unsigned long entry)
+{
+	unsigned long next = extent->entry, diff;
+
+	if (next & HMM_PFN_VALID)
+		next += extent->npages;
+	diff = next ^ entry;
+	if (diff & ~HMM_PFN_ORDER)
+		return false;
+
+	if (diff) {
+		if (max(hmm_pfn_to_map_order(next),
+			hmm_pfn_to_map_order(entry)) >= HMM_PMD_ORDER)
+			return false;
+		extent->entry = (extent->entry & ~HMM_PFN_ORDER) |
+				min(next & HMM_PFN_ORDER,
+				    entry & HMM_PFN_ORDER);
+	}
+	extent->npages += npages;
+	return true;
+}
+
+static bool hmm_extent_add(struct hmm_range *range, unsigned long addr,
+			   unsigned long npages, unsigned long entry)
+{
+	unsigned int nr = range->nr_extents;
+
+	if (nr && hmm_extent_grow(&range->extents[nr - 1], npages, entry))
+		return true;
+	if (nr == range->max_extents)
+		return false;
+
+	range->extents[nr] = (struct hmm_extent) {
+		.start = addr,
+		.npages = npages,
+		.entry = entry,
+	};
+	range->nr_extents = nr + 1;
+	return true;
+}
+
 /* Output [addr, end); @entry is of the first page, pfns count up from it. */
-static void hmm_store(const struct hmm_walk *hw, unsigned long addr,
+static int hmm_output(struct hmm_walk *hw, unsigned long addr,
 		      unsigned long end, unsigned long entry)
 {
-	unsigned long *pfns = hw->range->hmm_pfns;
-	unsigned long step = entry & HMM_PFN_VALID ? 1 : 0;
-	unsigned long last = hmm_index(hw, end);
-	unsigned long i;
+	unsigned long npages = (end - addr) >> PAGE_SHIFT;
+	struct hmm_range *range = hw->range;
 
-	for (i = hmm_index(hw, addr); i < last; i++, entry += step)
-		pfns[i] = (pfns[i] & HMM_PFN_STICKY) | entry;
+	if (range->extents && !hmm_extent_add(range, addr, npages, entry)) {
+		hw->addr = addr;
+		return HMM_STEP_FULL;
+	}
+	if (range->hmm_pfns && !hw->again)
+		hmm_store(range->hmm_pfns + hmm_index(hw, addr), npages, entry);
+	if (hmm_traced() && entry & HMM_PFN_VALID)
+		hw->leaves += ((npages - 1) >> hmm_pfn_to_map_order(entry)) + 1;
+	return 0;
 }
 
 /*
- * All of [addr, end) is in the state that @entry describes. Output it if no page
- * asks for more. Else the first that does needs a fault, unless a fault cannot
+ * All of [addr, end) is in the state that @entry describes. Output it up to the
+ * first page that asks for more. That one needs a fault, unless a fault cannot
  * help.
  */
 static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
@@ -160,18 +280,19 @@ static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
 {
 	struct hmm_walk *hw = walk->private;
 	unsigned long stop = end;
+	int ret = 0;
 
 	if (!(entry & HMM_ENTRY_OWN))
 		stop = hmm_first_unmet(hw, addr, end, entry);
-	if (stop == end) {
-		if (!hw->again)
-			hmm_store(hw, addr, end, entry & ~HMM_ENTRY_OWN);
-		return 0;
-	}
+	if (stop != addr)
+		ret = hmm_output(hw, addr, stop, entry & ~HMM_ENTRY_OWN);
+	if (ret || stop == end)
+		return ret;
+
+	hw->addr = stop;
 	if (entry & HMM_PFN_ERROR)
 		return -EFAULT;
 
-	hw->addr = stop;
 	hw->vma = walk->vma;
 	hw->write = hmm_request(hw, stop) & HMM_PFN_REQ_WRITE;
 	return HMM_STEP_FAULT;
@@ -278,13 +399,41 @@ static unsigned int hmm_pte_order(const struct mm_walk *walk, pte_t *ptep,
 	return order;
 }
 
-/* Entry of a present PTE, and in *@next the end of its block. */
+static bool hmm_pte_alike(pte_t a, pte_t b)
+{
+	return pte_same(a, b) ||
+	       pte_same(__pte_batch_clear_ignored(a, FPB_RESPECT_WRITE),
+			__pte_batch_clear_ignored(b, FPB_RESPECT_WRITE));
+}
+
+/*
+ * End of the run of small pages that begins at @addr: as far as pfns count up
+ * and permissions are the same. What holds for the first one by its flags, that
+ * it has a page for one, then holds for all.
+ */
+static unsigned long hmm_pte_run_end(const struct mm_walk *walk, pte_t *ptep,
+				     pte_t pte, unsigned long addr,
+				     unsigned long end)
+{
+	/* Without special PTEs, this takes more than a look at flags. */
+	if (walk->vma->vm_flags & VM_MIXEDMAP)
+		return addr + PAGE_SIZE;
+
+	do {
+		addr += PAGE_SIZE;
+		pte = pte_advance_pfn(pte, 1);
+	} while (addr < end && hmm_pte_alike(ptep_get(++ptep), pte) &&
+		 !PageCompound(pfn_to_page(pte_pfn(pte))));
+	return addr;
+}
+
+/* Entry of a present PTE, and in *@next the end of its block or run. */
 static unsigned long hmm_pte_present(const struct mm_walk *walk, pte_t *ptep,
 				     pte_t pte, unsigned long addr,
-				     unsigned long from, unsigned long *next)
+				     unsigned long end, unsigned long from,
+				     unsigned long *next)
 {
 	unsigned long entry = hmm_present_entry(pte_pfn(pte), pte_write(pte));
-	struct hmm_walk *hw = walk->private;
 	struct page *page;
 	unsigned int order;
 
@@ -294,8 +443,10 @@ static unsigned long hmm_pte_present(const struct mm_walk *walk, pte_t *ptep,
 			return entry;
 		return hmm_special_entry(walk, addr, pte_write(pte));
 	}
-	if (!PageCompound(page) || hw->again)
+	if (!PageCompound(page)) {
+		*next = hmm_pte_run_end(walk, ptep, pte, addr, end);
 		return entry;
+	}
 
 	order = hmm_pte_order(walk, ptep, pte, page_folio(page), addr, from);
 	*next = ALIGN_DOWN(addr, PAGE_SIZE << order) + (PAGE_SIZE << order);
@@ -334,7 +485,7 @@ static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t *ptep,
 					  softleaf_from_pte(pte));
 	if (pte_protnone(pte))
 		return 0;
-	return hmm_pte_present(walk, ptep, pte, addr, from, next);
+	return hmm_pte_present(walk, ptep, pte, addr, end, from, next);
 }
 
 static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
@@ -446,28 +597,31 @@ static int hmm_walk_pud(pud_t *pudp, unsigned long addr, unsigned long end,
 #endif
 
 #ifdef CONFIG_HUGETLB_PAGE
+static unsigned long hmm_hugetlb_leaf(const struct hmm_walk *hw,
+				      struct hstate *h, pte_t pte,
+				      unsigned long addr)
+{
+	unsigned long offset = (addr & ~huge_page_mask(h)) >> PAGE_SHIFT;
+
+	if (huge_pte_none(pte))
+		return 0;
+	if (!pte_present(pte))
+		return hmm_softleaf_entry(hw, softleaf_from_pte(pte));
+	if (pte_protnone(pte))
+		return 0;
+	return hmm_present_entry(pte_pfn(pte) + offset, huge_pte_write(pte)) |
+	       hmm_order_flags(huge_page_order(h));
+}
+
 static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 			    unsigned long addr, unsigned long end,
 			    struct mm_walk *walk)
 {
 	struct hstate *h = hstate_vma(walk->vma);
 	spinlock_t *ptl = huge_pte_lock(h, walk->mm, ptep);
-	unsigned long entry;
-	pte_t pte;
+	pte_t pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
+	unsigned long entry = hmm_hugetlb_leaf(walk->private, h, pte, addr);
 
-	pte = huge_ptep_get(walk->mm, addr & hmask, ptep);
-	if (huge_pte_none(pte))
-		entry = 0;
-	else if (!pte_present(pte))
-		entry = hmm_softleaf_entry(walk->private,
-					   softleaf_from_pte(pte));
-	else if (pte_protnone(pte))
-		entry = 0;
-	else
-		entry = hmm_present_entry(pte_pfn(pte) +
-					  ((addr & ~hmask) >> PAGE_SHIFT),
-					  huge_pte_write(pte)) |
-			hmm_order_flags(huge_page_order(h));
 	spin_unlock(ptl);
 
 	cond_resched();
@@ -486,28 +640,55 @@ static int hmm_walk_hole(unsigned long addr, unsigned long end,
 /*
  * Some VMAs have nothing that a device could use: no struct pages, or no read
  * permission, which no architecture known here grants separately from write.
+ * Secret memory has pages, but nobody except its process may get at them, not
+ * even the kernel; GUP refuses it as well.
  */
+static bool hmm_vma_usable(struct vm_area_struct *vma)
+{
+	return vma->vm_flags & VM_READ &&
+	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) &&
+	       !vma_is_secretmem(vma);
+}
+
 static int hmm_walk_test(unsigned long addr, unsigned long end,
 			 struct mm_walk *walk)
 {
 	int ret;
 
-	if (walk->vma->vm_flags & VM_READ &&
-	    !(walk->vma->vm_flags & (VM_IO | VM_PFNMAP)))
+	if (hmm_vma_usable(walk->vma))
 		return 0;
 
 	ret = hmm_emit(walk, addr, end, HMM_PFN_ERROR);
 	return ret ? ret : 1;
 }
 
-static const struct mm_walk_ops hmm_walk_ops = {
-	.pud_entry	= hmm_walk_pud,
-	.pmd_entry	= hmm_walk_pmd,
-	.hugetlb_entry	= hmm_walk_hugetlb,
-	.pte_hole	= hmm_walk_hole,
-	.test_walk	= hmm_walk_test,
+#define HMM_WALK_CALLBACKS				\
+	.pud_entry	= hmm_walk_pud,			\
+	.pmd_entry	= hmm_walk_pmd,			\
+	.hugetlb_entry	= hmm_walk_hugetlb,		\
+	.pte_hole	= hmm_walk_hole,		\
+	.test_walk	= hmm_walk_test
+
+static const struct mm_walk_ops hmm_mm_walk_ops = {
+	HMM_WALK_CALLBACKS,
 	.walk_lock	= PGWALK_RDLOCK,
 };
+
+static const struct mm_walk_ops hmm_vma_walk_ops = {
+	HMM_WALK_CALLBACKS,
+	.walk_lock	= PGWALK_VMA_RDLOCK_VERIFY,
+};
+
+/* The walk step, under whichever lock is held. */
+static int hmm_walk_on(struct hmm_walk *hw)
+{
+	struct mm_struct *mm = hw->range->notifier->mm;
+
+	if (hw->vma_locked)
+		return walk_page_range_vma(hw->vma_locked, hw->addr, hw->end,
+					   &hmm_vma_walk_ops, hw);
+	return walk_page_range(mm, hw->addr, hw->end, &hmm_mm_walk_ops, hw);
+}
 
 /*
  * The time limit is on waiting: for invalidations, for fault handlers that need
@@ -546,9 +727,27 @@ static unsigned int hmm_fault_flags(const struct hmm_walk *hw)
 		flags |= FAULT_FLAG_WRITE;
 	if (hw->may_unlock)
 		flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
-	if (hw->waited && hw->addr == hw->faulted)
+	if (hw->vma_locked)
+		flags |= FAULT_FLAG_VMA_LOCK;
+	if (hw->tried && hw->addr == hw->faulted)
 		flags |= FAULT_FLAG_TRIED;
 	return flags;
+}
+
+/*
+ * The handler has dropped the lock. Under the VMA lock that can also mean that
+ * it wants the mmap lock before it begins.
+ */
+static int hmm_fault_unlocked(struct hmm_walk *hw, vm_fault_t fault)
+{
+	/* Only a broken handler unlocks what is not its to unlock. */
+	if (WARN_ON_ONCE(!hw->may_unlock))
+		return -EFAULT;
+
+	hw->waited = fault & VM_FAULT_RETRY;
+	hw->tried = hw->waited && (!hw->vma_locked || fault & VM_FAULT_MAJOR);
+	hw->vma_locked = NULL;
+	return HMM_STEP_RELOCK;
 }
 
 /* The fault step, for the page at hw->addr. */
@@ -566,14 +765,13 @@ static int hmm_fault(struct hmm_walk *hw)
 		return ret;
 
 	fault = handle_mm_fault(hw->vma, hw->addr, hmm_fault_flags(hw), NULL);
+	hw->faults++;
 	hw->again = true;
 	hw->faulted = hw->addr;
-	hw->waited = fault & VM_FAULT_RETRY;
-	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY)) {
-		/* Only a broken handler unlocks what is not its to unlock. */
-		return WARN_ON_ONCE(!hw->may_unlock) ? -EFAULT :
-						       HMM_STEP_RELOCK;
-	}
+	hw->waited = false;
+	hw->tried = false;
+	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
+		return hmm_fault_unlocked(hw, fault);
 	if (fault & VM_FAULT_ERROR) {
 		ret = vm_fault_to_errno(fault, 0);
 		return ret ? ret : -EFAULT;
@@ -582,46 +780,105 @@ static int hmm_fault(struct hmm_walk *hw)
 }
 
 /*
- * One pass: walk and fault in turn up to the end of the range. Invalidations
- * meanwhile do not stop it, as the next pass finds what has been faulted in.
+ * A page cannot be had. A caller that takes what there is gets what comes before
+ * it, as if that was all it had asked for.
+ */
+static int hmm_cut_off(struct hmm_walk *hw, int error)
+{
+	if (!hw->range->partial || hw->addr == hw->range->start ||
+	    error == -EINTR)
+		return error;
+
+	hw->end = hw->addr;
+	hw->error = error;
+	hw->again = true;
+	return 0;
+}
+
+/*
+ * One pass: walk and fault in turn up to the end of the range, or as far as the
+ * caller's extents go. Invalidations meanwhile do not stop it, as the next pass
+ * finds what has been faulted in.
  */
 static int hmm_range_populate(struct hmm_walk *hw)
 {
-	struct hmm_range *range = hw->range;
-	struct mm_struct *mm = range->notifier->mm;
 	int ret;
 
-	mmap_assert_locked(mm);
 	do {
-		ret = walk_page_range(mm, hw->addr, range->end, &hmm_walk_ops,
-				      hw);
-		if (!ret) {
-			/* The last fault was progress, too. */
-			hw->addr = range->end;
-			hmm_account(hw);
-			return 0;
-		}
+		ret = hmm_walk_on(hw);
 		if (ret == HMM_STEP_FAULT)
 			ret = hmm_fault(hw);
-	} while (!ret);
+		else if (!ret)
+			hw->addr = hw->end;
+	} while (!ret && hw->addr < hw->end);
+
+	if (ret < 0)
+		return hmm_cut_off(hw, ret);
+	if (ret != HMM_STEP_RELOCK) {
+		hw->done = hw->addr;
+		/* The last fault was progress, too. */
+		hmm_account(hw);
+		ret = 0;
+	}
 	return ret;
 }
 
 static void hmm_pass_begin(struct hmm_walk *hw)
 {
 	hw->addr = hw->range->start;
+	hw->range->nr_extents = 0;
 	hw->again = false;
+	hw->leaves = 0;
+	hw->passes++;
 	hw->clock = jiffies;
 }
 
-/* hmm_range_populate() with the mmap lock taken here; ends without it. */
+/*
+ * If one VMA is all that is left of the range, its lock will do, and writers of
+ * the mmap lock are not waited for. A page that has to be tried again gets the
+ * mmap lock, since some fault handlers insist on it.
+ */
+static bool hmm_lock_vma(struct hmm_walk *hw)
+{
+	struct vm_area_struct *vma;
+
+	if (hw->waited && hw->addr == hw->faulted)
+		return false;
+
+	vma = lock_vma_under_rcu(hw->range->notifier->mm, hw->addr);
+	if (!vma)
+		return false;
+	if (vma->vm_end < hw->end || !hmm_vma_usable(vma)) {
+		vma_end_read(vma);
+		return false;
+	}
+	hw->vma_locked = vma;
+	return true;
+}
+
+static int hmm_lock(struct hmm_walk *hw)
+{
+	return hmm_lock_vma(hw) ? 0 :
+		mmap_read_lock_killable(hw->range->notifier->mm);
+}
+
+static void hmm_unlock(struct hmm_walk *hw)
+{
+	if (hw->vma_locked)
+		vma_end_read(hw->vma_locked);
+	else
+		mmap_read_unlock(hw->range->notifier->mm);
+	hw->vma_locked = NULL;
+}
+
+/* hmm_range_populate() with the lock taken here; ends without it. */
 static int hmm_range_populate_unlocked(struct hmm_walk *hw)
 {
 	struct mm_struct *mm = hw->range->notifier->mm;
 	int ret;
 
 	do {
-		ret = mmap_read_lock_killable(mm);
+		ret = hmm_lock(hw);
 		if (ret)
 			return ret;
 
@@ -629,9 +886,21 @@ static int hmm_range_populate_unlocked(struct hmm_walk *hw)
 		ret = check_stable_address_space(mm) ? -EFAULT :
 			hmm_range_populate(hw);
 		if (ret != HMM_STEP_RELOCK)
-			mmap_read_unlock(mm);
+			hmm_unlock(hw);
 	} while (ret == HMM_STEP_RELOCK);
 	return ret;
+}
+
+/* mmu_interval_read_begin() that the deadline and fatal signals end. */
+static int hmm_read_begin(struct hmm_walk *hw)
+{
+	struct hmm_range *range = hw->range;
+	long timeout = MAX_SCHEDULE_TIMEOUT;
+
+	if (hw->bounded)
+		timeout = max_t(long, hw->deadline - jiffies, 0);
+	return mmu_interval_read_begin_killable(range->notifier,
+						&range->notifier_seq, timeout);
 }
 
 static bool hmm_range_collided(const struct hmm_range *range)
@@ -647,7 +916,9 @@ static bool hmm_range_is_sane(const struct hmm_range *range)
 	return PAGE_ALIGNED(range->start | range->end) &&
 	       range->start < range->end &&
 	       range->start >= covered->start &&
-	       range->end - 1 <= covered->last;
+	       range->end - 1 <= covered->last &&
+	       !range->extents == !range->max_extents &&
+	       (range->hmm_pfns || range->extents);
 }
 
 static size_t hmm_range_npages(const struct hmm_range *range)
@@ -665,72 +936,141 @@ static bool hmm_entries_matter(const struct hmm_range *range)
 	       mask & ~flags & HMM_PFN_ACCESS;
 }
 
-/* Set up @hw for a call that faults. Ends with hmm_walk_fini(). */
+static int hmm_walk_copy_requests(struct hmm_walk *hw)
+{
+	const struct hmm_range *range = hw->range;
+
+	if (!hmm_entries_matter(range))
+		return 0;
+	if (!range->hmm_pfns)
+		return -EINVAL;
+
+	hw->requests = kvmemdup(range->hmm_pfns,
+				hmm_range_npages(range) * sizeof(*hw->requests),
+				GFP_KERNEL);
+	return hw->requests ? 0 : -ENOMEM;
+}
+
+/* Set up @hw for a call that faults. Ends with hmm_walk_fini() in any case. */
 static int hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
 			 bool may_unlock, unsigned long timeout)
 {
-	if (!hmm_range_is_sane(range))
-		return -EINVAL;
-
 	*hw = (struct hmm_walk) {
 		.range = range,
 		.default_flags = range->default_flags,
+		.end = range->end,
+		.done = range->start,
 		.may_unlock = may_unlock,
 		.reached = range->start,
 		.bounded = timeout != 0,
 		.deadline = jiffies + timeout,
+		.began = hmm_traced() ? local_clock() : 0,
 	};
-	if (hmm_entries_matter(range)) {
-		hw->requests = kvmemdup(range->hmm_pfns,
-					hmm_range_npages(range) *
-					sizeof(*range->hmm_pfns), GFP_KERNEL);
-		if (!hw->requests)
-			return -ENOMEM;
-	}
-	return 0;
+	return hmm_range_is_sane(range) ? hmm_walk_copy_requests(hw) : -EINVAL;
 }
 
-/* After a failure the caller may call again: give it its requests back. */
+/* Tell the caller how far the call got, and why no further. */
+static void hmm_walk_result(struct hmm_walk *hw, int ret)
+{
+	struct hmm_range *range = hw->range;
+
+	if (ret) {
+		hw->done = range->start;
+		range->nr_extents = 0;
+		range->error = ret;
+	} else {
+		range->error = hw->done == hw->end ? hw->error : 0;
+	}
+	range->next = hw->done;
+}
+
+/* The caller may call again for what is not done: give its requests back. */
 static int hmm_walk_fini(struct hmm_walk *hw, int ret)
 {
 	unsigned long *pfns = hw->range->hmm_pfns;
 	size_t i;
 
-	if (ret && hw->requests) {
-		for (i = 0; i < hmm_range_npages(hw->range); i++)
+	hmm_walk_result(hw, ret);
+	if (hw->requests) {
+		for (i = hmm_index(hw, hw->done);
+		     i < hmm_range_npages(hw->range); i++)
 			pfns[i] = (pfns[i] & HMM_PFN_STICKY) |
 				  (hw->requests[i] & ~HMM_PFN_STICKY);
 	}
 	kvfree(hw->requests);
+	trace_hmm_range_fault(hw->range, ret, hw->leaves, hw->faults,
+			      hw->passes, hw->began);
 	return ret;
 }
+
+/**
+ * hmm_range_next_run() - find the next run of hmm_range.hmm_pfns
+ * @range: after a call that returned 0
+ * @run: in: the previous run, or hmm_range.start and no page; out: the next one
+ *
+ * The work horse of hmm_range_for_each_run().
+ *
+ * Context: As hmm_pfn_to_page().
+ *
+ * Return: whether there is one.
+ */
+bool hmm_range_next_run(const struct hmm_range *range, struct hmm_extent *run)
+{
+	unsigned long addr = hmm_extent_end(run);
+	const unsigned long *pfn;
+
+	if (addr >= range->next)
+		return false;
+
+	pfn = range->hmm_pfns + ((addr - range->start) >> PAGE_SHIFT);
+	*run = (struct hmm_extent) {
+		.start = addr,
+		.npages = 1,
+		.entry = *pfn & ~HMM_PFN_STICKY,
+	};
+	while (hmm_extent_end(run) < range->next &&
+	       hmm_extent_grow(run, 1, *++pfn & ~HMM_PFN_STICKY))
+		;
+	return true;
+}
+EXPORT_SYMBOL_GPL(hmm_range_next_run);
 
 /**
  * hmm_range_snapshot() - report what the page tables map, without faulting
  * @range: the range; @default_flags and @pfn_flags_mask are not looked at
  *
- * Changes nothing in the address space: no fault, no accessed or dirty bit.
+ * Changes nothing in the address space: no fault, no accessed or dirty bit. No
+ * page can fail, so only full extents end it before the end of the range.
  *
  * Context: May sleep. The caller holds the mmap lock of the notifier's mm for
  * read or write and has set @range->notifier_seq by mmu_interval_read_begin().
  *
- * Return: 0 if every entry of @range->hmm_pfns is set, to be used as
+ * Return: 0 if [@range->start, @range->next) is reported, to be used as
  * include/linux/hmm.h says, or:
  *
- * * %-EINVAL: start or end is not page aligned, start is not below end, or the
- *   notifier does not cover [start, end).
+ * * %-EINVAL: start or end is not page aligned, start is not below end, the
+ *   notifier does not cover [start, end), or there is neither an array of pfns
+ *   nor one of extents, or one of the latter without entries.
  * * %-EBUSY: @range->notifier_seq is out of date already, begin anew.
  */
 int hmm_range_snapshot(struct hmm_range *range)
 {
 	struct hmm_walk hw = {
 		.range = range,
-		.addr = range->start,
+		.end = range->end,
+		.began = hmm_traced() ? local_clock() : 0,
 	};
+	int ret = -EINVAL;
 
-	if (!hmm_range_is_sane(range))
-		return -EINVAL;
-	return hmm_range_collided(range) ? -EBUSY : hmm_range_populate(&hw);
+	if (hmm_range_is_sane(range)) {
+		mmap_assert_locked(range->notifier->mm);
+		hmm_pass_begin(&hw);
+		ret = hmm_range_collided(range) ? -EBUSY :
+						  hmm_range_populate(&hw);
+	}
+	hmm_walk_result(&hw, ret);
+	trace_hmm_range_snapshot(range, ret, hw.leaves, 0, hw.passes, hw.began);
+	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_range_snapshot);
 
@@ -744,17 +1084,20 @@ EXPORT_SYMBOL_GPL(hmm_range_snapshot);
  * hmm_range_fault_unlocked_timeout().
  *
  * A page is faulted only if it was asked for, and with the access that was
- * asked for. Each fault counts for as many pages as it installed.
+ * asked for. Each fault counts for as many pages as it installed. Nothing is
+ * faulted behind the page at which the extents are full.
  *
  * Context: May sleep. The caller holds the mmap lock of the notifier's mm for
  * read or write and has set @range->notifier_seq by mmu_interval_read_begin().
  * The lock is held all along.
  *
- * Return: 0 if every page has what was asked of it and every entry of
- * @range->hmm_pfns is set, to be used as include/linux/hmm.h says, or:
+ * Return: 0 if every page of [@range->start, @range->next) has what was asked of
+ * it and is reported, to be used as include/linux/hmm.h says, or:
  *
- * * %-EINVAL: start or end is not page aligned, start is not below end, or the
- *   notifier does not cover [start, end).
+ * * %-EINVAL: start or end is not page aligned, start is not below end, the
+ *   notifier does not cover [start, end), there is neither an array of pfns nor
+ *   one of extents, or one of the latter without entries, or pfn_flags_mask is
+ *   set without an array of pfns.
  * * %-EPERM: write access was asked for in a VMA that does not have it.
  * * %-EFAULT: a page cannot be made present: what snapshots report as
  *   %HMM_PFN_ERROR, or a fault that failed as it would have for the CPU, with
@@ -764,6 +1107,9 @@ EXPORT_SYMBOL_GPL(hmm_range_snapshot);
  * * %-EBUSY: @range->notifier_seq went out of date before or during the faults,
  *   or they made no progress for %HMM_RANGE_DEFAULT_TIMEOUT ms. What has been
  *   faulted in stays. The caller begins anew, within a time limit of its own.
+ *
+ * With @range->partial, the errors of a page (-EPERM, -EFAULT, -ENOMEM, and
+ * -EBUSY for no progress) are returned only if it is the first one.
  */
 int hmm_range_fault(struct hmm_range *range)
 {
@@ -773,8 +1119,9 @@ int hmm_range_fault(struct hmm_range *range)
 	ret = hmm_walk_init(&hw, range, false,
 			    msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT));
 	if (ret)
-		return ret;
+		return hmm_walk_fini(&hw, ret);
 
+	mmap_assert_locked(range->notifier->mm);
 	do {
 		if (hmm_range_collided(range)) {
 			ret = -EBUSY;
@@ -793,17 +1140,20 @@ EXPORT_SYMBOL_GPL(hmm_range_fault);
  * @range: the range, with what is asked of its pages
  * @timeout: jiffies to wait before giving up, 0 to go on for ever
  *
- * The usual way to fault. Like hmm_range_fault(), but takes the mmap lock by
- * itself, lets fault handlers drop it, and begins anew by itself after an
- * invalidation.
+ * The usual way to fault. Like hmm_range_fault(), but takes a lock by itself,
+ * lets fault handlers drop it, and begins anew by itself after an invalidation.
+ * For a range inside one VMA that is the lock of the VMA, so that the call does
+ * not wait for a writer of the mmap lock who is busy elsewhere. It takes the mmap
+ * lock for several VMAs, for a page that has to be tried again, and on
+ * architectures without VMA locks.
  *
  * @timeout is for the call as a whole and limits what it waits for:
- * invalidations that keep coming in between, fault handlers that drop the lock
- * and have to be called again (for I/O or userfaultfd, for example), faults on
- * one page that get nowhere. Time in which the call gets further without that
- * does not count, so a large range does not need a long timeout. The limit is
- * looked at before each fault and before each new beginning; a single fault or
- * invalidation under way then is waited for.
+ * invalidations, one that takes long as well as several in a row, fault handlers
+ * that drop the lock and have to be called again (for I/O or userfaultfd, for
+ * example), faults on one page that get nowhere. Time in which the call gets
+ * further without that does not count, so a large range does not need a long
+ * timeout. What is waited for beyond it is a single fault under way and the mmap
+ * lock; a fatal signal ends those as well.
  *
  * Context: May sleep. The caller does not hold the mmap lock, nor any lock that
  * the invalidate() callback of @range->notifier takes, and holds a reference to
@@ -822,14 +1172,15 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 
 	ret = hmm_walk_init(&hw, range, true, timeout);
 	if (ret)
-		return ret;
+		return hmm_walk_fini(&hw, ret);
 
 	do {
 		/* After faults there is always a look at the result. */
 		ret = hw.again ? 0 : hmm_may_go_on(&hw);
+		if (!ret)
+			ret = hmm_read_begin(&hw);
 		if (ret)
 			break;
-		range->notifier_seq = mmu_interval_read_begin(range->notifier);
 		hmm_pass_begin(&hw);
 		ret = hmm_range_populate_unlocked(&hw);
 	} while (!ret && (hw.again || hmm_range_collided(range)));

@@ -120,10 +120,51 @@ static inline unsigned int hmm_pfn_to_map_order(unsigned long entry)
 }
 
 /**
+ * struct hmm_extent - a run of pages in the same state
+ * @start: virtual address of its first byte
+ * @npages: its length in pages, at least 1
+ * @entry: what an entry of hmm_range.hmm_pfns would be for its first page, see
+ *	&enum hmm_pfn_flags; the flags of the DMA layer are 0
+ *
+ * With %HMM_PFN_VALID, the run is physically contiguous: the pfn of page i is
+ * that of the first one plus i. All of it has the same permission. All of it is
+ * mapped by leaves of the same kind: either by PTEs, which can change one by
+ * one, or by PMDs, PUDs or hugetlb pages of one size. The order in @entry is
+ * that of the smallest leaf or block of PTEs in the run, see
+ * hmm_pfn_to_map_order().
+ *
+ * Runs are as long as they can be. Two that touch differ in one of these, or the
+ * second one does not go on physically where the first one ends.
+ */
+struct hmm_extent {
+	unsigned long start;
+	unsigned long npages;
+	unsigned long entry;
+};
+
+/**
+ * hmm_extent_end() - end of a run
+ * @extent: the run
+ *
+ * Return: the virtual address of the first byte after it.
+ */
+static inline unsigned long hmm_extent_end(const struct hmm_extent *extent)
+{
+	return extent->start + (extent->npages << PAGE_SHIFT);
+}
+
+/**
  * struct hmm_range - arguments and results of a range walk
  *
- * The caller owns the structure and the array. Neither may be shared between
- * two calls that run at the same time.
+ * The caller owns the structure and the arrays, and passes at least one of
+ * @hmm_pfns and @extents. Neither structure nor arrays may be shared between two
+ * calls that run at the same time. Fields that a caller does not know of have no
+ * effect when zero.
+ *
+ * A call that returns 0 has done [@start, @next), which is at least one page and
+ * usually all of the range. There are two reasons for less, each of which a
+ * caller has to ask for: @extents is full, or @partial is set and the page at
+ * @next has failed. To go on, call again with @start set to @next.
  */
 struct hmm_range {
 	/**
@@ -144,9 +185,11 @@ struct hmm_range {
 	unsigned long end;
 	/**
 	 * @hmm_pfns: One entry per page of the range, see &enum hmm_pfn_flags.
-	 * On success every entry is set. After an error, entries hold again
-	 * what they asked for, so that the call can be repeated as it is, and
-	 * the flags of the DMA layer; their other bits mean nothing.
+	 * On success the entries of [@start, @next) are set, the others are as
+	 * after an error: they hold again what they asked for, so that the
+	 * call can be repeated as it is, and the flags of the DMA layer, and
+	 * their other bits mean nothing. %NULL if only @extents is wanted;
+	 * @pfn_flags_mask has to be 0 then.
 	 */
 	unsigned long *hmm_pfns;
 	/**
@@ -166,7 +209,59 @@ struct hmm_range {
 	 * migrates them to system memory.
 	 */
 	void *dev_private_owner;
+	/**
+	 * @extents: Array for the runs of pages that the range consists of, in
+	 * address order and without gaps, absent pages included; or %NULL. A
+	 * call ends successfully when it is full. After an error its contents
+	 * mean nothing.
+	 */
+	struct hmm_extent *extents;
+	/** @max_extents: Size of @extents in entries. */
+	unsigned int max_extents;
+	/** @nr_extents: (out) Entries of @extents that are set, 0 on error. */
+	unsigned int nr_extents;
+	/**
+	 * @next: (out) First byte that was not done, @end if all was, @start
+	 * after an error.
+	 */
+	unsigned long next;
+	/**
+	 * @partial: Report the pages before one that fails, if there are any,
+	 * instead of failing as a whole.
+	 */
+	bool partial;
+	/**
+	 * @error: (out) Why the page at @next failed, 0 if it has not been tried.
+	 * The same as the return value if that is not 0.
+	 */
+	int error;
 };
+
+/**
+ * hmm_range_for_each_extent() - go through hmm_range.extents
+ * @range: (struct hmm_range \*) after a call that returned 0
+ * @extent: (const struct hmm_extent \*) each run in turn
+ *
+ * Context: As hmm_pfn_to_page().
+ */
+#define hmm_range_for_each_extent(range, extent)			\
+	for ((extent) = (range)->extents;				\
+	     (extent) < (range)->extents + (range)->nr_extents; (extent)++)
+
+/**
+ * hmm_range_for_each_run() - go through hmm_range.hmm_pfns run by run
+ * @range: (struct hmm_range \*) after a call that returned 0
+ * @run: (struct hmm_extent \*) where to put each run in turn
+ *
+ * The runs are those that hmm_range.extents would hold.
+ *
+ * Context: As hmm_pfn_to_page().
+ */
+#define hmm_range_for_each_run(range, run)				\
+	for ((run)->start = (range)->start, (run)->npages = 0;		\
+	     hmm_range_next_run(range, run); )
+
+bool hmm_range_next_run(const struct hmm_range *range, struct hmm_extent *run);
 
 /*
  * Milliseconds that drivers usually wait for a range before they give up.

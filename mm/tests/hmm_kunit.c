@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * KUnit tests of the parts of the HMM range layer that need no address space:
- * requests against entries, output, orders, non-present and special entries, the
- * deadline, argument checks, and what a failed call leaves behind.
+ * KUnit tests of the parts of the HMM range layer that need no user memory:
+ * requests against entries, output as pfns and as extents, orders, page table
+ * entries of each kind, the deadline, argument checks, and what a failed or
+ * partial call leaves behind.
  *
  * Included by mm/hmm.c, whose static functions it calls. What needs real page
  * tables is tested by tools/testing/selftests/mm/hmm-range-tests.c. Each case
@@ -22,6 +23,7 @@ struct hmm_test {
 	struct hmm_walk hw;
 	struct mm_walk walk;
 	unsigned long pfns[HMM_TEST_NPAGES];
+	struct hmm_extent extents[HMM_TEST_NPAGES];
 };
 
 static unsigned long hmm_test_addr(unsigned long page)
@@ -134,7 +136,7 @@ static void hmm_test_emit_valid(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_pfn_to_map_order(ht->pfns[7]), 3);
 }
 
-/* The first page that asks for more is faulted, and nothing is output. */
+/* The first page that asks for more is faulted, and output ends before it. */
 static void hmm_test_emit_stops_at_request(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -148,7 +150,8 @@ static void hmm_test_emit_stops_at_request(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
 	KUNIT_EXPECT_PTR_EQ(test, ht->hw.vma, &ht->vma);
 	KUNIT_EXPECT_TRUE(test, ht->hw.write);
-	KUNIT_EXPECT_EQ(test, ht->pfns[0], 0x55);
+	KUNIT_EXPECT_EQ(test, ht->pfns[0], 0);
+	KUNIT_EXPECT_EQ(test, ht->pfns[4], 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[6], 0x55);
 	hmm_walk_fini(&ht->hw, 0);
 }
@@ -197,6 +200,7 @@ static void hmm_test_emit_error(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->pfns[4], HMM_PFN_ERROR);
 	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, hmm_test_addr(5),
 				       ht->range.end, HMM_PFN_ERROR), -EFAULT);
+	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
 	hmm_walk_fini(&ht->hw, -EFAULT);
 }
 
@@ -213,6 +217,186 @@ static void hmm_test_failure_restores_requests(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->pfns[0], 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[1], HMM_PFN_DMA_MAPPED);
 	KUNIT_EXPECT_EQ(test, ht->pfns[5], HMM_TEST_READ);
+}
+
+#define HMM_TEST_V		HMM_PFN_VALID
+#define HMM_TEST_W		HMM_PFN_ACCESS
+#define HMM_TEST_O(order)	((unsigned long)(order) << HMM_PFN_ORDER_SHIFT)
+
+/* Entries that touch: are they one run, and what is its first entry then? */
+static const struct hmm_test_pair {
+	unsigned long first, npages, second, entry;	/* 0: two runs */
+} hmm_test_pairs[] = {
+	/* contiguous, not, backwards */
+	{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_V, 0x100 | HMM_TEST_V },
+	{ 0x100 | HMM_TEST_V, 4, 0x105 | HMM_TEST_V, 0 },
+	{ 0x100 | HMM_TEST_V, 4, 0x100 | HMM_TEST_V, 0 },
+	{ 0x100 | HMM_TEST_V, 1, 0x0ff | HMM_TEST_V, 0 },
+	/* permission */
+	{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_W, 0 },
+	/* blocks of PTEs: the smallest order counts */
+	{ 0x100 | HMM_TEST_W | HMM_TEST_O(4), 16,
+	  0x110 | HMM_TEST_W | HMM_TEST_O(2),
+	  0x100 | HMM_TEST_W | HMM_TEST_O(2) },
+	{ 0x100 | HMM_TEST_W, 16, 0x110 | HMM_TEST_W | HMM_TEST_O(4),
+	  0x100 | HMM_TEST_W },
+	/* larger leaves only with their like */
+	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER),
+	  0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER) },
+	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PTE_MAX_ORDER), 0 },
+	{ 0x400 | HMM_TEST_W, 512,
+	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER + 9), 512,
+	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+	/* without pages nothing counts up */
+	{ HMM_PFN_ERROR, 3, HMM_PFN_ERROR, HMM_PFN_ERROR },
+	{ HMM_PFN_ERROR, 3, 0x100 | HMM_TEST_V, 0 },
+	{ 0x100 | HMM_TEST_V, 3, HMM_PFN_ERROR, 0 },
+};
+
+static void hmm_test_extent_grow(struct kunit *test)
+{
+	const struct hmm_test_pair *pair;
+	struct hmm_extent extent;
+	unsigned int i;
+	bool grows;
+
+	for (i = 0; i < ARRAY_SIZE(hmm_test_pairs); i++) {
+		pair = &hmm_test_pairs[i];
+		extent = (struct hmm_extent) {
+			.npages = pair->npages,
+			.entry = pair->first,
+		};
+		grows = hmm_extent_grow(&extent, 2, pair->second);
+		KUNIT_EXPECT_EQ_MSG(test, grows, !!pair->entry, "pair %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, extent.npages,
+				    pair->npages + (grows ? 2 : 0), "pair %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, extent.entry,
+				    grows ? pair->entry : pair->first,
+				    "pair %u", i);
+	}
+
+	extent = (struct hmm_extent) { .npages = 1, .entry = 0 };
+	KUNIT_EXPECT_TRUE(test, hmm_extent_grow(&extent, 7, 0));
+	KUNIT_EXPECT_EQ(test, extent.npages, 8);
+}
+
+/* Pages 0-2 contiguous, 3-4 elsewhere, 5 absent, 6-7 an error. */
+static int hmm_test_emit_four_runs(struct hmm_test *ht)
+{
+	static const struct {
+		unsigned long page, end, entry;
+	} runs[] = {
+		{ 0, 1, 0x100 | HMM_PFN_VALID }, { 1, 3, 0x101 | HMM_PFN_VALID },
+		{ 3, 5, 0x200 | HMM_PFN_VALID }, { 5, 6, 0 },
+		{ 6, 7, HMM_PFN_ERROR }, { 7, 8, HMM_PFN_ERROR },
+	};
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < ARRAY_SIZE(runs) && !ret; i++)
+		ret = hmm_emit(&ht->walk, hmm_test_addr(runs[i].page),
+			       hmm_test_addr(runs[i].end), runs[i].entry);
+	return ret;
+}
+
+static void hmm_test_expect_four_runs(struct kunit *test, unsigned int i,
+				      const struct hmm_extent *run)
+{
+	static const struct {
+		unsigned long page, npages, entry;
+	} expected[] = {
+		{ 0, 3, 0x100 | HMM_PFN_VALID }, { 3, 2, 0x200 | HMM_PFN_VALID },
+		{ 5, 1, 0 }, { 6, 2, HMM_PFN_ERROR },
+	};
+
+	KUNIT_ASSERT_LT(test, i, ARRAY_SIZE(expected));
+	KUNIT_EXPECT_EQ(test, run->start, hmm_test_addr(expected[i].page));
+	KUNIT_EXPECT_EQ(test, run->npages, expected[i].npages);
+	KUNIT_EXPECT_EQ(test, run->entry, expected[i].entry);
+}
+
+/* Both outputs tell the same, and the iterators find it. */
+static void hmm_test_extents(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+	const struct hmm_extent *extent;
+	struct hmm_extent run;
+	unsigned int i = 0;
+
+	ht->range.extents = ht->extents;
+	ht->range.max_extents = ARRAY_SIZE(ht->extents);
+	ht->pfns[1] = HMM_PFN_DMA_MAPPED;	/* is no part of a run */
+	hmm_test_request(test, 0, 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_emit_four_runs(ht), 0);
+	ht->hw.done = ht->range.end;
+	hmm_walk_fini(&ht->hw, 0);
+
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 4);
+	hmm_range_for_each_extent(&ht->range, extent)
+		hmm_test_expect_four_runs(test, i++, extent);
+	KUNIT_EXPECT_EQ(test, i, 4);
+
+	i = 0;
+	hmm_range_for_each_run(&ht->range, &run)
+		hmm_test_expect_four_runs(test, i++, &run);
+	KUNIT_EXPECT_EQ(test, i, 4);
+}
+
+/* A walk stops at the first run that has no room, and says where. */
+static void hmm_test_extents_full(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	ht->range.hmm_pfns = NULL;
+	ht->range.extents = ht->extents;
+	ht->range.max_extents = 2;
+	hmm_test_request(test, 0, 0);
+	hmm_pass_begin(&ht->hw);
+	KUNIT_EXPECT_EQ(test, hmm_test_emit_four_runs(ht), HMM_STEP_FULL);
+	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 2);
+
+	/* Also in a pass that only faults. */
+	hmm_pass_begin(&ht->hw);
+	ht->hw.again = true;
+	KUNIT_EXPECT_EQ(test, hmm_test_emit_four_runs(ht), HMM_STEP_FULL);
+	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
+
+	hmm_walk_fini(&ht->hw, -EBUSY);
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 0);
+	KUNIT_EXPECT_EQ(test, ht->range.next, ht->range.start);
+	KUNIT_EXPECT_EQ(test, ht->range.error, -EBUSY);
+}
+
+/* A partial result ends before the page that fails, unless that is the first. */
+static void hmm_test_partial(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	hmm_test_request(test, 0, HMM_TEST_READ);
+	ht->hw.addr = hmm_test_addr(5);
+	KUNIT_EXPECT_EQ(test, hmm_cut_off(&ht->hw, -EFAULT), -EFAULT);
+	ht->range.partial = true;
+	KUNIT_EXPECT_EQ(test, hmm_cut_off(&ht->hw, -EINTR), -EINTR);
+	KUNIT_EXPECT_EQ(test, ht->hw.end, ht->range.end);
+	KUNIT_EXPECT_EQ(test, hmm_cut_off(&ht->hw, -EFAULT), 0);
+	KUNIT_EXPECT_TRUE(test, ht->hw.again);
+	KUNIT_EXPECT_EQ(test, ht->hw.end, hmm_test_addr(5));
+
+	ht->pfns[4] = 0x55;
+	ht->pfns[5] = 0x55;
+	ht->hw.done = ht->hw.end;
+	hmm_walk_fini(&ht->hw, 0);
+	KUNIT_EXPECT_EQ(test, ht->range.next, hmm_test_addr(5));
+	KUNIT_EXPECT_EQ(test, ht->range.error, -EFAULT);
+	KUNIT_EXPECT_EQ(test, ht->pfns[4], 0x55);
+	KUNIT_EXPECT_EQ(test, ht->pfns[5], HMM_TEST_READ);
+
+	ht->hw.addr = ht->range.start;
+	KUNIT_EXPECT_EQ(test, hmm_cut_off(&ht->hw, -ENOMEM), -ENOMEM);
 }
 
 static void hmm_test_congruent_order(struct kunit *test)
@@ -249,6 +433,170 @@ static void hmm_test_softleaf(struct kunit *test)
 #endif
 #undef HMM_TEST_LEAF
 }
+
+/* Entry at @ptep, and in *@npages how many pages from there it covers. */
+static unsigned long hmm_test_pte(struct hmm_test *ht, pte_t *ptep,
+				  unsigned long *npages)
+{
+	unsigned long from = ht->range.start, next;
+	unsigned long entry;
+
+	entry = hmm_pte_entry(&ht->walk, ptep, from, ht->range.end, from, &next);
+	*npages = (next - from) >> PAGE_SHIFT;
+	return entry;
+}
+
+static void hmm_test_free_pages(void *pages)
+{
+	unsigned int i;
+
+	for (i = 0; i < HMM_TEST_NPAGES; i++)
+		__free_page((struct page *)pages + i);
+}
+
+/* Small pages side by side in memory, each on its own. */
+static struct page *hmm_test_alloc_pages(struct kunit *test)
+{
+	unsigned int order = ilog2(HMM_TEST_NPAGES);
+	struct page *pages = alloc_pages(GFP_KERNEL, order);
+
+	KUNIT_ASSERT_NOT_NULL(test, pages);
+	split_page(pages, order);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
+							   hmm_test_free_pages,
+							   pages));
+	return pages;
+}
+
+static void hmm_test_pte_kinds(struct kunit *test)
+{
+	unsigned long pfn = page_to_pfn(hmm_test_alloc_pages(test));
+	pte_t ptes[HMM_TEST_NPAGES] = { };
+	struct hmm_test *ht = test->priv;
+	unsigned long npages;
+
+	hmm_test_request(test, 0, 0);
+	vm_flags_init(&ht->vma, VM_READ | VM_WRITE);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+	KUNIT_EXPECT_EQ(test, npages, HMM_TEST_NPAGES);
+
+	ptes[0] = pfn_pte(pfn, PAGE_READONLY);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages),
+			pfn | HMM_PFN_VALID);
+	ptes[0] = pte_mkwrite_novma(pfn_pte(pfn, PAGE_READONLY));
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages),
+			pfn | HMM_PFN_ACCESS);
+	ptes[0] = swp_entry_to_pte(swp_entry(0, 7));
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+	ptes[0] = make_pte_marker(PTE_MARKER_GUARD);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), HMM_PFN_ERROR);
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE)) {
+		ptes[0] = pfn_pte(pfn, PAGE_NONE);
+		KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+	}
+#ifdef CONFIG_MIGRATION
+	ptes[0] = swp_entry_to_pte(make_writable_migration_entry(pfn));
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+#endif
+	KUNIT_EXPECT_EQ(test, npages, 1);
+}
+
+/* Small pages are one run while pfns count up and permissions stay. */
+static void hmm_test_pte_run(struct kunit *test)
+{
+	unsigned long pfn = page_to_pfn(hmm_test_alloc_pages(test));
+	struct hmm_test *ht = test->priv;
+	pte_t ptes[HMM_TEST_NPAGES];
+	unsigned long npages, i;
+
+	hmm_test_request(test, 0, 0);
+	for (i = 0; i < HMM_TEST_NPAGES; i++)
+		ptes[i] = pte_mkwrite_novma(pfn_pte(pfn + i, PAGE_READONLY));
+	ptes[2] = pte_mkdirty(ptes[2]);
+	ptes[3] = pte_mkold(ptes[3]);
+	hmm_test_pte(ht, ptes, &npages);
+	KUNIT_EXPECT_EQ(test, npages, HMM_TEST_NPAGES);
+
+	ptes[6] = pfn_pte(pfn + 6, PAGE_READONLY);
+	hmm_test_pte(ht, ptes, &npages);
+	KUNIT_EXPECT_EQ(test, npages, 6);
+
+	ptes[5] = ptes[4];
+	hmm_test_pte(ht, ptes, &npages);
+	KUNIT_EXPECT_EQ(test, npages, 5);
+
+	pte_clear(&init_mm, 0, &ptes[1]);
+	hmm_test_pte(ht, ptes, &npages);
+	KUNIT_EXPECT_EQ(test, npages, 1);
+}
+
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+static void hmm_test_pmd_kinds(struct kunit *test)
+{
+	struct page *page = hmm_test_alloc_pages(test);
+	unsigned long pfn = ALIGN_DOWN(page_to_pfn(page), HPAGE_PMD_NR);
+	unsigned long order = hmm_order_flags(HPAGE_PMD_ORDER);
+	struct hmm_test *ht = test->priv;
+	pmd_t pmd;
+
+	hmm_test_request(test, 0, 0);
+	pmd = pmd_mkhuge(pfn_pmd(pfn, PAGE_READONLY));
+	KUNIT_EXPECT_EQ(test, hmm_pmd_leaf(&ht->walk, pmd, hmm_test_addr(3)),
+			(pfn + 3) | HMM_PFN_VALID | order);
+	pmd = pmd_mkwrite_novma(pmd);
+	KUNIT_EXPECT_EQ(test, hmm_pmd_leaf(&ht->walk, pmd, hmm_test_addr(0)),
+			pfn | HMM_PFN_ACCESS | order);
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE)) {
+		pmd = pmd_mkhuge(pfn_pmd(pfn, PAGE_NONE));
+		KUNIT_EXPECT_EQ(test, 0, hmm_pmd_leaf(&ht->walk, pmd,
+						      hmm_test_addr(0)));
+	}
+	if (thp_migration_supported()) {
+		pmd = swp_entry_to_pmd(make_writable_migration_entry(pfn));
+		KUNIT_EXPECT_EQ(test, 0, hmm_pmd_leaf(&ht->walk, pmd,
+						      hmm_test_addr(0)));
+	}
+	if (IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP)) {
+		vm_flags_init(&ht->vma, VM_READ | VM_MIXEDMAP);
+		pmd = pmd_mkspecial(pmd_mkhuge(pfn_pmd(pfn, PAGE_READONLY)));
+		KUNIT_EXPECT_EQ(test, HMM_PFN_ERROR,
+				hmm_pmd_leaf(&ht->walk, pmd, hmm_test_addr(0)));
+	}
+}
+#endif
+
+#ifdef CONFIG_HUGETLB_PAGE
+static void hmm_test_hugetlb_kinds(struct kunit *test)
+{
+	unsigned long order = hmm_order_flags(huge_page_order(&default_hstate));
+	unsigned long entry, pfn = 0x1000;
+	struct hmm_test *ht = test->priv;
+	pte_t pte;
+
+	hmm_test_request(test, 0, 0);
+#define HMM_TEST_HUGE(pte, page) \
+	hmm_hugetlb_leaf(&ht->hw, &default_hstate, pte, hmm_test_addr(page))
+	pte = pte_mkhuge(pfn_pte(pfn, PAGE_READONLY));
+	entry = HMM_TEST_HUGE(pte, 3);
+	KUNIT_EXPECT_EQ(test, entry, (pfn + 3) | HMM_PFN_VALID | order);
+	entry = HMM_TEST_HUGE(pte_mkwrite_novma(pte), 0);
+	KUNIT_EXPECT_EQ(test, entry, pfn | HMM_PFN_ACCESS | order);
+
+	pte_clear(&init_mm, 0, &pte);
+	KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), 0);
+	pte = make_pte_marker(PTE_MARKER_POISONED);
+	KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), HMM_PFN_ERROR);
+	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE)) {
+		pte = pte_mkhuge(pfn_pte(pfn, PAGE_NONE));
+		KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), 0);
+	}
+#ifdef CONFIG_MIGRATION
+	pte = swp_entry_to_pte(make_readable_migration_entry(pfn));
+	KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), 0);
+#endif
+#undef HMM_TEST_HUGE
+}
+#endif
 
 /* Only a write to a private mapping replaces a special page. */
 static void hmm_test_special(struct kunit *test)
@@ -306,6 +654,84 @@ static void hmm_test_deadline(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
 }
 
+static bool hmm_test_invalidate(struct mmu_interval_notifier *notifier,
+				const struct mmu_notifier_range *range,
+				unsigned long cur_seq)
+{
+	mmu_interval_set_seq(notifier, cur_seq);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops hmm_test_notifier_ops = {
+	.invalidate = hmm_test_invalidate,
+};
+
+static void hmm_test_put_mm(void *mm)
+{
+	mmput(mm);
+}
+
+static struct mm_struct *hmm_test_alloc_mm(struct kunit *test)
+{
+	struct mm_struct *mm = mm_alloc();
+
+	KUNIT_ASSERT_NOT_NULL(test, mm);
+	KUNIT_ASSERT_EQ(test, 0, kunit_add_action_or_reset(test,
+							   hmm_test_put_mm, mm));
+	return mm;
+}
+
+/* The deadline also ends waiting for one invalidation that does not end. */
+static void hmm_test_long_invalidation(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_alloc_mm(test);
+	struct mmu_notifier_range invalidation;
+	struct hmm_test *ht = test->priv;
+	unsigned long start = ht->range.start, end = ht->range.end;
+	unsigned long before;
+
+	KUNIT_ASSERT_EQ(test, 0,
+			mmu_interval_notifier_insert(&ht->notifier, mm, start,
+						     end - start,
+						     &hmm_test_notifier_ops));
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	KUNIT_EXPECT_EQ(test, hmm_read_begin(&ht->hw), 0);
+	KUNIT_EXPECT_FALSE(test, hmm_range_collided(&ht->range));
+
+	mmu_notifier_range_init(&invalidation, MMU_NOTIFY_CLEAR, 0, mm, start,
+				end);
+	mmu_notifier_invalidate_range_start(&invalidation);
+	KUNIT_EXPECT_TRUE(test, hmm_range_collided(&ht->range));
+	before = jiffies;
+	ht->hw.deadline = before + HZ / 10;
+	KUNIT_EXPECT_EQ(test, hmm_read_begin(&ht->hw), -EBUSY);
+	KUNIT_EXPECT_FALSE(test, time_before(jiffies, before + HZ / 10));
+	/* Past the deadline there is still an answer, at once. */
+	KUNIT_EXPECT_EQ(test, hmm_read_begin(&ht->hw), -EBUSY);
+	mmu_notifier_invalidate_range_end(&invalidation);
+	KUNIT_EXPECT_EQ(test, hmm_read_begin(&ht->hw), 0);
+
+	mmu_interval_notifier_remove(&ht->notifier);
+}
+
+/* What the OOM reaper has been through is not faulted in again. */
+static void hmm_test_reaped_mm(struct kunit *test)
+{
+	struct mm_struct *mm = hmm_test_alloc_mm(test);
+	struct hmm_test *ht = test->priv;
+
+	ht->notifier.mm = mm;
+	hmm_test_request(test, 0, 0);
+	hmm_pass_begin(&ht->hw);
+	KUNIT_EXPECT_EQ(test, hmm_range_populate_unlocked(&ht->hw), 0);
+	KUNIT_EXPECT_EQ(test, ht->pfns[0], HMM_PFN_ERROR);
+
+	mm_flags_set(MMF_UNSTABLE, mm);
+	hmm_pass_begin(&ht->hw);
+	KUNIT_EXPECT_EQ(test, hmm_range_populate_unlocked(&ht->hw), -EFAULT);
+	mm_flags_clear(MMF_UNSTABLE, mm);
+}
+
 static void hmm_test_bad_arguments(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -332,6 +758,30 @@ static void hmm_test_bad_arguments(struct kunit *test)
 	}
 }
 
+static void hmm_test_bad_arrays(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	ht->range.max_extents = 4;
+	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
+	ht->range.extents = ht->extents;
+	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
+	ht->range.max_extents = 0;
+	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
+
+	ht->range.max_extents = 4;
+	ht->range.hmm_pfns = NULL;
+	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
+	ht->range.pfn_flags_mask = HMM_TEST_READ;
+	KUNIT_EXPECT_EQ(test, -EINVAL,
+			hmm_range_fault_unlocked_timeout(&ht->range, 0));
+	KUNIT_EXPECT_EQ(test, ht->range.error, -EINVAL);
+
+	ht->range.extents = NULL;
+	ht->range.max_extents = 0;
+	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
+}
+
 static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_unmet_default),
 	KUNIT_CASE(hmm_test_unmet_by_entry),
@@ -342,11 +792,26 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_emit_own),
 	KUNIT_CASE(hmm_test_emit_error),
 	KUNIT_CASE(hmm_test_failure_restores_requests),
+	KUNIT_CASE(hmm_test_extent_grow),
+	KUNIT_CASE(hmm_test_extents),
+	KUNIT_CASE(hmm_test_extents_full),
+	KUNIT_CASE(hmm_test_partial),
 	KUNIT_CASE(hmm_test_congruent_order),
 	KUNIT_CASE(hmm_test_softleaf),
+	KUNIT_CASE(hmm_test_pte_kinds),
+	KUNIT_CASE(hmm_test_pte_run),
+#ifdef CONFIG_TRANSPARENT_HUGEPAGE
+	KUNIT_CASE(hmm_test_pmd_kinds),
+#endif
+#ifdef CONFIG_HUGETLB_PAGE
+	KUNIT_CASE(hmm_test_hugetlb_kinds),
+#endif
 	KUNIT_CASE(hmm_test_special),
 	KUNIT_CASE(hmm_test_deadline),
+	KUNIT_CASE(hmm_test_long_invalidation),
+	KUNIT_CASE(hmm_test_reaped_mm),
 	KUNIT_CASE(hmm_test_bad_arguments),
+	KUNIT_CASE(hmm_test_bad_arrays),
 	{}
 };
 
