@@ -14,14 +14,10 @@
  */
 #include "kselftest_harness.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/loop.h>
 #include <linux/mman.h>
-#include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -31,471 +27,11 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/swap.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <lib/test_hmm_range_uapi.h>
-#include <mm/vm_util.h>
-
-#define VALID		HMM_RANGE_PFN_VALID
-#define ERROR		HMM_RANGE_PFN_ERROR
-#define READ		HMM_RANGE_REQ_FAULT
-#define WRITE		HMM_RANGE_REQ_WRITE
-#define RW		(HMM_RANGE_REQ_FAULT | HMM_RANGE_REQ_WRITE)
-#define ORDER(o)	((__u64)(o) << HMM_RANGE_PFN_ORDER_SHIFT)
-
-#define KB		1024UL
-#define MB		(1024 * KB)
-#define GB		(1024 * MB)
-#define MTHP_SIZE	(64 * KB)
-#define SWAP_SIZE	(64 * MB)
-
-#define THP_DIR		"/sys/kernel/mm/transparent_hugepage"
-#define HUGETLB_DIR	"/sys/kernel/mm/hugepages"
-#define KPROBE_PMU	"/sys/bus/event_source/devices/kprobe/type"
-
-/* State of the running test; each one is a process of its own. */
-static int dev = -1, pagemap = -1, perf = -1;
-static enum hmm_range_test_mode fault_mode;
-static __u64 *pfns;		/* requests in, entries out */
-static __u64 faults;		/* handle_mm_fault() calls of the last call */
-static size_t page, pmd, nr_pmd;	/* bytes, bytes, pages */
-
-/* ---- settings of the machine ---- */
-
-struct setting {
-	char path[128];
-	char value[32];
-};
-
-static struct setting settings[64];
-static unsigned int nr_settings;
-static char swap_dev[32];
-static int swap_fd = -1;
-
-static int setting_write(const char *path, const char *value)
-{
-	int fd = open(path, O_WRONLY);
-	int ret = -1;
-
-	if (fd < 0)
-		return -1;
-	if (write(fd, value, strlen(value)) == (ssize_t)strlen(value))
-		ret = 0;
-	close(fd);
-	return ret;
-}
-
-/* The value of a sysfs file; of "a [b] c" the chosen one. Empty if absent. */
-static void setting_read(const char *path, char *value, size_t size)
-{
-	char buf[256] = "", *begin = buf, *end;
-	FILE *f = fopen(path, "r");
-
-	value[0] = 0;
-	if (!f)
-		return;
-	if (fgets(buf, sizeof(buf), f)) {
-		begin = strchr(buf, '[');
-		begin = begin ? begin + 1 : buf;
-		end = begin + strcspn(begin, "]\n");
-		*end = 0;
-		snprintf(value, size, "%s", begin);
-	}
-	fclose(f);
-}
-
-static unsigned long setting_number(const char *path)
-{
-	char value[32];
-
-	setting_read(path, value, sizeof(value));
-	return strtoul(value, NULL, 0);
-}
-
-static void setting_save(const char *dir, const char *sub, const char *name)
-{
-	struct setting *s = &settings[nr_settings];
-
-	if (nr_settings == ARRAY_SIZE(settings))
-		return;
-	snprintf(s->path, sizeof(s->path), "%s%s%s/%s", dir, *sub ? "/" : "",
-		 sub, name);
-	setting_read(s->path, s->value, sizeof(s->value));
-	if (s->value[0])
-		nr_settings++;
-}
-
-static void settings_save_all(const char *dir, const char *name)
-{
-	struct dirent *e;
-	DIR *d = opendir(dir);
-
-	if (!d)
-		return;
-	while ((e = readdir(d)))
-		if (!strncmp(e->d_name, "hugepages-", 10))
-			setting_save(dir, e->d_name, name);
-	closedir(d);
-}
-
-/*
- * Swap on a loop device over a memfd: there wherever the test runs, and gone
- * with it. A machine that swaps already is left as it is.
- */
-static void swap_start(void)
-{
-	struct loop_config config = { .info.lo_flags = LO_FLAGS_AUTOCLEAR };
-	__u32 header[3] = { 1, SWAP_SIZE / page - 1, 0 };
-	int ctl, nr, mem;
-
-	mem = memfd_create("hmm-range-swap", MFD_CLOEXEC);
-	if (mem < 0 || ftruncate(mem, SWAP_SIZE) ||
-	    pwrite(mem, header, sizeof(header), 1024) != sizeof(header) ||
-	    pwrite(mem, "SWAPSPACE2", 10, page - 10) != 10)
-		return;
-	ctl = open("/dev/loop-control", O_RDWR | O_CLOEXEC);
-	nr = ctl < 0 ? -1 : ioctl(ctl, LOOP_CTL_GET_FREE);
-	if (nr < 0)
-		return;
-	snprintf(swap_dev, sizeof(swap_dev), "/dev/loop%d", nr);
-	swap_fd = open(swap_dev, O_RDWR | O_CLOEXEC);
-	config.fd = mem;
-	if (swap_fd < 0 || ioctl(swap_fd, LOOP_CONFIGURE, &config) ||
-	    swapon(swap_dev, 0))
-		swap_dev[0] = 0;
-	close(ctl);
-	close(mem);
-}
-
-static void machine_restore(void)
-{
-	if (swap_dev[0])
-		swapoff(swap_dev);
-	while (nr_settings--)
-		setting_write(settings[nr_settings].path,
-			      settings[nr_settings].value);
-}
-
-static void machine_save(void)
-{
-	page = getpagesize();
-	setting_save(THP_DIR, "", "use_zero_page");
-	settings_save_all(THP_DIR, "enabled");
-	settings_save_all(HUGETLB_DIR, "nr_hugepages");
-	swap_start();
-	atexit(machine_restore);
-}
-
-/* Anonymous THP: nothing but these two sizes, each for advised regions or off. */
-static void thp_policy(bool use_pmd, bool use_mthp)
-{
-	char name[32], path[192];
-	unsigned long size;
-
-	for (size = page; size <= pmd; size *= 2) {
-		bool on = (size == pmd && use_pmd) ||
-			  (size == MTHP_SIZE && use_mthp);
-
-		snprintf(name, sizeof(name), "hugepages-%lukB", size / KB);
-		snprintf(path, sizeof(path), THP_DIR "/%s/enabled", name);
-		setting_write(path, on ? "madvise" : "never");
-	}
-	setting_write(THP_DIR "/use_zero_page", "1");
-}
-
-/* Makes @nr huge pages of @size free to take, false if that cannot be had. */
-static bool hugetlb_reserve(unsigned long size, unsigned long nr)
-{
-	char dir[96], path[128], value[32];
-	unsigned long have;
-
-	snprintf(dir, sizeof(dir), HUGETLB_DIR "/hugepages-%lukB", size / KB);
-	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
-	have = setting_number(path);
-	if (have >= nr)
-		return true;
-	snprintf(path, sizeof(path), "%s/nr_hugepages", dir);
-	snprintf(value, sizeof(value), "%lu",
-		 setting_number(path) + nr - have);
-	setting_write(path, value);
-	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
-	return setting_number(path) >= nr;
-}
-
-/* ---- memory and what the kernel says of it ---- */
-
-/* A mapping aligned to a PMD range, with nothing accessible around it. */
-static char *area(size_t len, int prot, int flags, int fd)
-{
-	size_t room = (len + pmd - 1) / pmd * pmd + 2 * pmd;
-	char *p = mmap(NULL, room, PROT_NONE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (p == MAP_FAILED)
-		return NULL;
-	p = (char *)(((uintptr_t)p + pmd) / pmd * pmd);
-	p = mmap(p, len, prot, flags | MAP_FIXED, fd, 0);
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static char *anon_area(size_t pages, bool huge)
-{
-	char *p = area(pages * page, PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS, -1);
-
-	if (p)
-		madvise(p, pages * page,
-			huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
-	return p;
-}
-
-static char *hugetlb_area(size_t len, unsigned int shift, int share)
-{
-	int flags = share | MAP_ANONYMOUS | MAP_HUGETLB |
-		    (shift << MAP_HUGE_SHIFT);
-	char *p;
-
-	/* Huge pages beyond a PMD need more alignment than area() gives. */
-	if (1UL << shift == pmd)
-		return area(len, PROT_READ | PROT_WRITE, flags, -1);
-	p = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
-}
-
-static __u64 *pm_read(const char *p, size_t n)
-{
-	static __u64 *buf;
-
-	buf = realloc(buf, n * sizeof(*buf));
-	if (!buf || pread(pagemap, buf, n * sizeof(*buf),
-			  (uintptr_t)p / page * sizeof(*buf)) !=
-	    (ssize_t)(n * sizeof(*buf)))
-		ksft_exit_fail_msg("cannot read pagemap\n");
-	return buf;
-}
-
-static __u64 pm(const char *p)
-{
-	return *pm_read(p, 1);
-}
-
-static bool present(const char *p)
-{
-	return pm(p) & PM_PRESENT;
-}
-
-static size_t populated(const char *p, size_t n)
-{
-	__u64 *entry = pm_read(p, n);
-	size_t i, sum = 0;
-
-	for (i = 0; i < n; i++)
-		sum += !!(entry[i] & PM_PRESENT);
-	return sum;
-}
-
-/*
- * Whether entries @first .. @first + @n - 1 of the last call, which began at
- * @p, are mapped as pagemap says, with flags and order @must and nothing else
- * but what is in @may.
- */
-static bool mapped(const char *p, size_t first, size_t n, __u64 must,
-		   __u64 may)
-{
-	__u64 *entry = pm_read(p + first * page, n);
-	size_t i;
-
-	for (i = 0; i < n; i++) {
-		__u64 got = pfns[first + i];
-		__u64 want = must | PAGEMAP_PFN(entry[i]);
-
-		if (entry[i] & PM_PRESENT && (got & ~may) == want)
-			continue;
-		ksft_print_msg("page %zu: entry %llx, pagemap %llx, wanted flags %llx\n",
-			       first + i, (unsigned long long)got,
-			       (unsigned long long)entry[i],
-			       (unsigned long long)must);
-		return false;
-	}
-	return true;
-}
-
-/* Whether the same entries are all @value. */
-static bool all(size_t first, size_t n, __u64 value)
-{
-	size_t i;
-
-	for (i = first; i < first + n; i++) {
-		if (pfns[i] == value)
-			continue;
-		ksft_print_msg("page %zu: entry %llx instead of %llx\n", i,
-			       (unsigned long long)pfns[i],
-			       (unsigned long long)value);
-		return false;
-	}
-	return true;
-}
-
-static __u64 zero_pfn(void)
-{
-	char *p = anon_area(1, false);
-
-	FORCE_READ(*p);
-	return PAGEMAP_PFN(pm(p));
-}
-
-/* A child that keeps its copy of the mapping until it is killed. */
-static pid_t peer_start(void)
-{
-	pid_t pid = fork();
-
-	if (pid)
-		return pid;
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;)
-		pause();
-}
-
-static void peer_stop(pid_t pid)
-{
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
-}
-
-/* ---- calling the device ---- */
-
-static struct hmm_range_test range_of(const char *p, size_t pages)
-{
-	return (struct hmm_range_test) {
-		.start = (uintptr_t)p,
-		.end = (uintptr_t)p + pages * page,
-		.pfns = (uintptr_t)pfns,
-		.npfns = pages,
-		.mode = fault_mode,
-		.timeout_ms = 10000,
-	};
-}
-
-/* Counts the faults of this thread inside the ioctl; -1 if not to be had. */
-static int count_start(void)
-{
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = setting_number(KPROBE_PMU),
-		.kprobe_func = (uintptr_t)"handle_mm_fault",
-		.disabled = 1,
-	};
-
-	if (attr.type && perf < 0)
-		perf = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
-	return perf;
-}
-
-/* Each says whether something is missing, and skips the test with the reason. */
-static bool no_fault_count(struct __test_metadata *_metadata)
-{
-	if (count_start() >= 0)
-		return false;
-	SKIP(return true, "no kprobe PMU (CONFIG_KPROBE_EVENTS)");
-}
-
-static bool no_hugetlb(struct __test_metadata *_metadata, unsigned long size,
-		       unsigned long nr)
-{
-	if (hugetlb_reserve(size, nr))
-		return false;
-	SKIP(return true, "cannot reserve %lu huge pages of %lu MB", nr,
-	     size / MB);
-}
-
-static bool no_thp(struct __test_metadata *_metadata)
-{
-	if (!access(THP_DIR "/hpage_pmd_size", R_OK))
-		return false;
-	SKIP(return true, "no THP (CONFIG_TRANSPARENT_HUGEPAGE)");
-}
-
-static bool no_mthp(struct __test_metadata *_metadata)
-{
-	if (!access(THP_DIR "/hugepages-64kB/enabled", W_OK))
-		return false;
-	SKIP(return true, "no 64K folios for anonymous memory");
-}
-
-/* One ioctl: the errno of the call, or 1 if the device refused to make it. */
-static int submit(struct hmm_range_test *r)
-{
-	int ret;
-
-	/* The kernel's own accesses to the array must not add faults. */
-	madvise(pfns, r->npfns * sizeof(*pfns), MADV_POPULATE_WRITE);
-	if (perf >= 0) {
-		ioctl(perf, PERF_EVENT_IOC_RESET, 0);
-		ioctl(perf, PERF_EVENT_IOC_ENABLE, 0);
-	}
-	ret = ioctl(dev, HMM_RANGE_TEST_CALL, r);
-	if (perf >= 0) {
-		ioctl(perf, PERF_EVENT_IOC_DISABLE, 0);
-		if (read(perf, &faults, sizeof(faults)) != sizeof(faults))
-			ksft_exit_fail_msg("cannot read the fault counter\n");
-	}
-	if (ret)
-		ksft_print_msg("ioctl: %s\n", strerror(errno));
-	return ret ? 1 : r->result;
-}
-
-/* As a driver does: once more if the result was stale when it was looked at. */
-static int submit_valid(struct hmm_range_test *r)
-{
-	__u64 sum = 0;
-	int tries, ret;
-
-	for (tries = 0; tries < 100; tries++) {
-		ret = submit(r);
-		sum += faults;
-		if (ret != -EBUSY)
-			break;
-	}
-	faults = sum;
-	return ret;
-}
-
-static int snapshot(const char *p, size_t pages)
-{
-	struct hmm_range_test r = range_of(p, pages);
-
-	r.mode = HMM_RANGE_TEST_SNAPSHOT;
-	return submit_valid(&r);
-}
-
-/* The same request for the whole range. */
-static int fault(const char *p, size_t pages, __u64 request)
-{
-	struct hmm_range_test r = range_of(p, pages);
-
-	r.default_flags = request;
-	return submit_valid(&r);
-}
-
-/* Each page by its entry in pfns[]. */
-static int fault_each(const char *p, size_t pages)
-{
-	struct hmm_range_test r = range_of(p, pages);
-
-	r.pfn_flags_mask = RW;
-	return submit_valid(&r);
-}
-
-static void request_none(size_t pages)
-{
-	memset(pfns, 0, pages * sizeof(*pfns));
-}
+#include "hmm_range_util.h"
 
 /* Poison and guard markers fail with one or the other, by what they stand for. */
 static bool is_poison_errno(int ret)
@@ -504,27 +40,6 @@ static bool is_poison_errno(int ret)
 }
 
 /* ---- fixtures ---- */
-
-static void range_setup(struct __test_metadata *_metadata)
-{
-	pmd = read_pmd_pagesize();
-	if (!pmd)
-		pmd = 2 * MB;	/* no THP */
-	nr_pmd = pmd / page;
-	thp_policy(true, false);
-
-	dev = open("/dev/hmm_range", O_RDWR | O_CLOEXEC);
-	if (dev < 0)
-		SKIP(return, "no /dev/hmm_range: load test_hmm_range, as root");
-	pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	ASSERT_GE(pagemap, 0);
-	pfns = mmap(NULL, HMM_RANGE_TEST_MAX_PFNS * sizeof(*pfns),
-		    PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ASSERT_NE(pfns, MAP_FAILED);
-	madvise(pfns, HMM_RANGE_TEST_MAX_PFNS * sizeof(*pfns),
-		MADV_NOHUGEPAGE);
-}
 
 /* hmm_range*: tests that call a fault function, once with each of the two. */
 FIXTURE(hmm_range) { };
@@ -539,8 +54,8 @@ FIXTURE_VARIANT_ADD(hmm_range, unlocked) {
 
 FIXTURE_SETUP(hmm_range)
 {
-	range_setup(_metadata);
 	fault_mode = variant->mode;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_range) { }
@@ -557,8 +72,8 @@ FIXTURE_VARIANT_ADD(hmm_range_weak, unlocked) {
 
 FIXTURE_SETUP(hmm_range_weak)
 {
-	range_setup(_metadata);
 	fault_mode = variant->mode;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_range_weak) { }
@@ -567,8 +82,8 @@ FIXTURE_TEARDOWN(hmm_range_weak) { }
 FIXTURE(hmm_snapshot) { };
 FIXTURE_SETUP(hmm_snapshot)
 {
-	range_setup(_metadata);
 	fault_mode = HMM_RANGE_TEST_FAULT_UNLOCKED;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_snapshot) { }
@@ -576,8 +91,8 @@ FIXTURE_TEARDOWN(hmm_snapshot) { }
 FIXTURE(hmm_snapshot_weak) { };
 FIXTURE_SETUP(hmm_snapshot_weak)
 {
-	range_setup(_metadata);
 	fault_mode = HMM_RANGE_TEST_FAULT_UNLOCKED;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_snapshot_weak) { }
@@ -586,8 +101,8 @@ FIXTURE_TEARDOWN(hmm_snapshot_weak) { }
 FIXTURE(hmm_retry) { };
 FIXTURE_SETUP(hmm_retry)
 {
-	range_setup(_metadata);
 	fault_mode = HMM_RANGE_TEST_FAULT_UNLOCKED;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_retry) { }
@@ -595,8 +110,8 @@ FIXTURE_TEARDOWN(hmm_retry) { }
 FIXTURE(hmm_retry_weak) { };
 FIXTURE_SETUP(hmm_retry_weak)
 {
-	range_setup(_metadata);
 	fault_mode = HMM_RANGE_TEST_FAULT_UNLOCKED;
+	(void)skipped(range_setup());
 }
 
 FIXTURE_TEARDOWN(hmm_retry_weak) { }
@@ -608,7 +123,7 @@ TEST_F(hmm_range_weak, thp_hole_takes_one_fault)
 {
 	char *p;
 
-	if (no_thp(_metadata) || no_fault_count(_metadata))
+	if (skipped(no_thp()) || skipped(no_fault_count()))
 		return;
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -630,7 +145,7 @@ TEST_F(hmm_range_weak, thp_holes_take_one_fault_each)
 	size_t skip = 100;
 	char *p;
 
-	if (no_thp(_metadata) || no_fault_count(_metadata))
+	if (skipped(no_thp()) || skipped(no_fault_count()))
 		return;
 	p = anon_area(4 * nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -646,7 +161,7 @@ TEST_F(hmm_range_weak, hugetlb_holes_take_one_fault_each)
 {
 	char *p;
 
-	if (no_hugetlb(_metadata, 2 * MB, 3) || no_fault_count(_metadata))
+	if (skipped(no_hugetlb(2 * MB, 3)) || skipped(no_fault_count()))
 		return;
 	p = hugetlb_area(6 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -659,7 +174,7 @@ TEST_F_TIMEOUT(hmm_range_weak, hugetlb_1g_hole_takes_one_fault, 120)
 {
 	char *p;
 
-	if (no_hugetlb(_metadata, GB, 1) || no_fault_count(_metadata))
+	if (skipped(no_hugetlb(GB, 1)) || skipped(no_fault_count()))
 		return;
 	p = hugetlb_area(GB, 30, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -673,14 +188,14 @@ TEST_F(hmm_range_weak, mthp_holes_take_one_fault_each)
 {
 	char *p;
 
-	if (no_mthp(_metadata) || no_fault_count(_metadata))
+	if (skipped(no_mthp()) || skipped(no_fault_count()))
 		return;
-	thp_policy(false, true);
+	thp_policy(MTHP_SIZE);
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
 	ASSERT_EQ(0, fault(p, nr_pmd, RW));
 	EXPECT_EQ(pmd / MTHP_SIZE, faults);
-	EXPECT_TRUE(mapped(p, 0, nr_pmd, RW, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, nr_pmd, RW, ANY_ORDER));
 }
 
 /*
@@ -692,9 +207,9 @@ TEST_F(hmm_snapshot_weak, mthp_is_reported_with_its_order)
 	size_t i, in_folio = MTHP_SIZE / page;
 	char *p;
 
-	if (no_mthp(_metadata))
+	if (skipped(no_mthp()))
 		return;
-	thp_policy(false, true);
+	thp_policy(MTHP_SIZE);
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
 	for (i = 0; i < 4; i++)
@@ -718,7 +233,7 @@ TEST_F(hmm_range_weak, three_scattered_pages_populate_exactly_three)
 	char *p = anon_area(nr_pmd, false);
 	size_t i;
 
-	if (no_fault_count(_metadata))
+	if (skipped(no_fault_count()))
 		return;
 	ASSERT_NE(p, NULL);
 	request_none(nr_pmd);
@@ -741,7 +256,7 @@ TEST_F(hmm_range_weak, requests_among_present_pages_are_exact)
 	char *p = anon_area(nr_pmd, false);
 	size_t i;
 
-	if (no_fault_count(_metadata))
+	if (skipped(no_fault_count()))
 		return;
 	ASSERT_NE(p, NULL);
 	for (i = 0; i < ARRAY_SIZE(there); i++)
@@ -795,8 +310,8 @@ TEST_F(hmm_range_weak, write_request_copies_one_cow_page)
 	request_none(64);
 	pfns[17] = RW;
 	check_cow(_metadata, p, 64, 17);
-	EXPECT_TRUE(mapped(p, 0, 17, VALID, ORDER(31)));
-	EXPECT_TRUE(mapped(p, 18, 46, VALID, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, 17, VALID, ANY_ORDER));
+	EXPECT_TRUE(mapped(p, 18, 46, VALID, ANY_ORDER));
 	EXPECT_EQ(0x5a, p[17 * page]);
 	peer_stop(peer);
 }
@@ -825,7 +340,7 @@ TEST_F(hmm_range_weak, write_request_copies_one_page_of_cow_thp)
 	char *p;
 	pid_t peer;
 
-	if (no_thp(_metadata))
+	if (skipped(no_thp()))
 		return;
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -873,17 +388,13 @@ TEST_F(hmm_range_weak, read_request_beside_write_gets_zero_page)
 TEST_F(hmm_range_weak, read_request_brings_in_one_swapped_page)
 {
 	char *p = anon_area(16, false);
-	int tries, left;
+	int left;
 	size_t i;
 
 	ASSERT_NE(p, NULL);
 	for (i = 0; i < 16; i++)
 		p[i * page] = i + 1;
-	for (tries = 0; tries < 50 && populated(p, 16); tries++) {
-		madvise(p, 16 * page, MADV_PAGEOUT);
-		usleep(10000);
-	}
-	if (populated(p, 16))
+	if (!page_out(p, 16))
 		SKIP(return, "pages do not go out: no swap");
 	ASSERT_EQ(0, snapshot(p, 16));
 	EXPECT_TRUE(all(0, 16, 0));
@@ -921,7 +432,7 @@ TEST_F(hmm_range_weak, hugetlb_later_entry_is_faulted)
 {
 	char *p;
 
-	if (no_hugetlb(_metadata, 2 * MB, 3) || no_fault_count(_metadata))
+	if (skipped(no_hugetlb(2 * MB, 3)) || skipped(no_fault_count()))
 		return;
 	p = hugetlb_area(6 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -943,7 +454,7 @@ TEST_F(hmm_range_weak, hugetlb_later_entry_is_copied_for_writing)
 	pid_t peer;
 	char *p;
 
-	if (no_hugetlb(_metadata, 2 * MB, 2))
+	if (skipped(no_hugetlb(2 * MB, 2)))
 		return;
 	p = hugetlb_area(2 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -1180,17 +691,12 @@ TEST_F(hmm_range, guard_page_fails_with_efault)
 TEST_F(hmm_range, swapped_memory_is_brought_back)
 {
 	char *p = anon_area(16, false);
-	int tries;
 	size_t i;
 
 	ASSERT_NE(p, NULL);
 	for (i = 0; i < 16; i++)
 		memset(p + i * page, i + 1, page);
-	for (tries = 0; tries < 50 && populated(p, 16); tries++) {
-		madvise(p, 16 * page, MADV_PAGEOUT);
-		usleep(10000);
-	}
-	if (populated(p, 16))
+	if (!page_out(p, 16))
 		SKIP(return, "pages do not go out: no swap");
 	ASSERT_EQ(0, fault(p, 16, READ));
 	EXPECT_TRUE(mapped(p, 0, 16, VALID, WRITE));
@@ -1210,7 +716,7 @@ TEST_F(hmm_range, file_pages_are_mapped)
 	p = area(n * page, PROT_READ, MAP_SHARED, fd);
 	ASSERT_NE(p, NULL);
 	ASSERT_EQ(0, fault(p, n, READ));
-	EXPECT_TRUE(mapped(p, 0, n, VALID, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, n, VALID, ANY_ORDER));
 	EXPECT_EQ(0, memcmp(p, buf, n * page));
 	EXPECT_EQ(-EPERM, fault(p, n, RW));
 }
@@ -1228,7 +734,7 @@ TEST_F(hmm_range, private_file_pages_are_copied)
 	ASSERT_TRUE(p && shared);
 	ASSERT_EQ(0, fault(shared, 4, READ));
 	ASSERT_EQ(0, fault(p, 4, READ));
-	EXPECT_TRUE(mapped(p, 0, 4, VALID, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, 4, VALID, ANY_ORDER));
 	EXPECT_EQ(PAGEMAP_PFN(pm(shared)), PAGEMAP_PFN(pm(p)));
 
 	ASSERT_EQ(0, fault(p, 4, RW));
@@ -1254,7 +760,7 @@ TEST_F(hmm_range, shared_memory_is_the_same_in_each_mapping)
 	q = area(8 * page, PROT_READ, MAP_SHARED, fd);
 	ASSERT_TRUE(p && q);
 	ASSERT_EQ(0, fault(p, 8, RW));
-	EXPECT_TRUE(mapped(p, 0, 8, RW, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, 8, RW, ANY_ORDER));
 	p[5 * page] = 42;
 	EXPECT_EQ(42, FORCE_READ(q[5 * page]));
 	EXPECT_EQ(PAGEMAP_PFN(pm(p + 5 * page)), PAGEMAP_PFN(pm(q + 5 * page)));
@@ -1273,7 +779,7 @@ TEST_F(hmm_snapshot, never_faults)
 	char *p = anon_area(nr_pmd, false);
 	struct hmm_range_test r;
 
-	if (no_fault_count(_metadata))
+	if (skipped(no_fault_count()))
 		return;
 	ASSERT_NE(p, NULL);
 	p[7 * page] = 1;
@@ -1325,7 +831,7 @@ TEST_F(hmm_snapshot, thp_is_reported_with_its_order)
 {
 	char *p;
 
-	if (no_thp(_metadata))
+	if (skipped(no_thp()))
 		return;
 	p = anon_area(3 * nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -1341,37 +847,15 @@ TEST_F(hmm_snapshot, thp_is_reported_with_its_order)
 	EXPECT_TRUE(mapped(p + pmd + 50 * page, 0, 10, RW | ORDER(9), 0));
 }
 
-/*
- * An order means: the naturally aligned block of that many pages around the
- * entry is mapped, contiguously and with the same access.
- */
-static bool orders_hold(const char *p, size_t n)
-{
-	__u64 *entry = pm_read(p, n);
-	size_t i, k;
-
-	for (i = 0; i < n; i++) {
-		__u64 order = (pfns[i] & HMM_RANGE_PFN_ORDER_MASK) >>
-				 HMM_RANGE_PFN_ORDER_SHIFT;
-		size_t size = 1UL << order, first = i & ~(size - 1);
-
-		for (k = first; k < first + size; k++)
-			if (k >= n || !(entry[k] & PM_PRESENT) == !!pfns[i] ||
-			    (order && pfns[k] - pfns[i] != k - i))
-				return false;
-	}
-	return true;
-}
-
 /* No order claims more than is mapped, when a folio is only partly so. */
 TEST_F(hmm_snapshot, partly_mapped_folio_has_true_orders)
 {
 	size_t in_folio = MTHP_SIZE / page;
 	char *p;
 
-	if (no_mthp(_metadata))
+	if (skipped(no_mthp()))
 		return;
-	thp_policy(false, true);
+	thp_policy(MTHP_SIZE);
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
 	memset(p, 1, 3 * MTHP_SIZE);
@@ -1379,11 +863,11 @@ TEST_F(hmm_snapshot, partly_mapped_folio_has_true_orders)
 	madvise(p + 5 * page, page, MADV_DONTNEED);
 	mprotect(p + MTHP_SIZE + 8 * page, 4 * page, PROT_READ);
 	ASSERT_EQ(0, snapshot(p, nr_pmd));
-	EXPECT_TRUE(mapped(p, 0, 5, RW, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, 5, RW, ANY_ORDER));
 	EXPECT_EQ(0, pfns[5]);
-	EXPECT_TRUE(mapped(p, 6, 18, RW, ORDER(31)));
-	EXPECT_TRUE(mapped(p, 24, 4, VALID, ORDER(31)));
-	EXPECT_TRUE(mapped(p, 28, 20, RW, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 6, 18, RW, ANY_ORDER));
+	EXPECT_TRUE(mapped(p, 24, 4, VALID, ANY_ORDER));
+	EXPECT_TRUE(mapped(p, 28, 20, RW, ANY_ORDER));
 	EXPECT_TRUE(orders_hold(p, nr_pmd));
 }
 
@@ -1415,7 +899,7 @@ TEST_F(hmm_snapshot_weak, hugetlb_hole_is_zero)
 {
 	char *p;
 
-	if (no_hugetlb(_metadata, 2 * MB, 2))
+	if (skipped(no_hugetlb(2 * MB, 2)))
 		return;
 	p = hugetlb_area(4 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -1443,27 +927,6 @@ TEST_F(hmm_snapshot_weak, guard_page_is_error)
 
 /* ---- userfaultfd ---- */
 
-static int uffd_open(__u64 features)
-{
-	struct uffdio_api api = { .api = UFFD_API, .features = features };
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd >= 0 && ioctl(fd, UFFDIO_API, &api)) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool no_uffd(struct __test_metadata *_metadata, int *fd, __u64 features)
-{
-	*fd = uffd_open(features);
-	if (*fd >= 0)
-		return false;
-	SKIP(return true, "no userfaultfd with features %llx (PTE_MARKER_UFFD_WP?)",
-	     features);
-}
-
 /* Poison that userfaultfd has put there: ERROR, and a fault fails. */
 static void check_uffd_poison(struct __test_metadata *_metadata, char *p,
 			      size_t leaf)
@@ -1474,7 +937,7 @@ static void check_uffd_poison(struct __test_metadata *_metadata, char *p,
 	size_t n = leaf / page;
 	int uffd, ret;
 
-	if (no_uffd(_metadata, &uffd, UFFD_FEATURE_POISON))
+	if (skipped(no_uffd(&uffd, UFFD_FEATURE_POISON)))
 		return;
 	ASSERT_NE(p, NULL);
 	ASSERT_EQ(0, uffd_register(uffd, p, 3 * leaf, true, false, false));
@@ -1495,7 +958,7 @@ TEST_F(hmm_snapshot_weak, uffd_poison_is_error)
 
 TEST_F(hmm_snapshot_weak, hugetlb_uffd_poison_is_error)
 {
-	if (no_hugetlb(_metadata, 2 * MB, 3))
+	if (skipped(no_hugetlb(2 * MB, 3)))
 		return;
 	check_uffd_poison(_metadata, hugetlb_area(6 * MB, 21, MAP_PRIVATE), pmd);
 }
@@ -1514,7 +977,7 @@ static void check_uffd_wp_marker(struct __test_metadata *_metadata, char *p,
 	size_t n = leaf / page;
 	int uffd;
 
-	if (no_uffd(_metadata, &uffd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM))
+	if (skipped(no_uffd(&uffd, UFFD_FEATURE_WP_HUGETLBFS_SHMEM)))
 		return;
 	ASSERT_NE(p, NULL);
 	ASSERT_EQ(0, uffd_register(uffd, p, leaf, false, true, false));
@@ -1535,56 +998,10 @@ TEST_F(hmm_snapshot, uffd_wp_marker_is_a_hole)
 
 TEST_F(hmm_snapshot_weak, hugetlb_uffd_wp_marker_is_a_hole)
 {
-	if (no_hugetlb(_metadata, 2 * MB, 1))
+	if (skipped(no_hugetlb(2 * MB, 1)))
 		return;
 	check_uffd_wp_marker(_metadata, hugetlb_area(2 * MB, 21, MAP_SHARED),
 			     pmd, 9);
-}
-
-/* Answers missing-page events with pages of 7s until it is stopped. */
-struct uffd_server {
-	int		uffd;
-	unsigned int	delay_us;	/* before each answer */
-	char		*drop;		/* page to take away before answering */
-	bool		unmap;		/* by munmap(), else MADV_DONTNEED */
-	pthread_t	thread;
-	atomic_int	stop;
-	atomic_int	served;
-};
-
-static void *uffd_serve(void *arg)
-{
-	struct uffd_server *s = arg;
-	char *src = malloc(page);
-	struct uffd_msg msg;
-
-	memset(src, 7, page);
-	while (!s->stop) {
-		struct pollfd pfd = { .fd = s->uffd, .events = POLLIN };
-		struct uffdio_copy copy = { .src = (uintptr_t)src, .len = page };
-
-		if (poll(&pfd, 1, 50) <= 0 ||
-		    read(s->uffd, &msg, sizeof(msg)) != sizeof(msg))
-			continue;
-		if (s->drop && s->unmap)
-			munmap(s->drop, page);
-		else if (s->drop)
-			madvise(s->drop, page, MADV_DONTNEED);
-		s->drop = NULL;
-		usleep(s->delay_us);
-		copy.dst = msg.arg.pagefault.address & ~(page - 1);
-		if (!ioctl(s->uffd, UFFDIO_COPY, &copy))
-			s->served++;
-	}
-	free(src);
-	return NULL;
-}
-
-/* What the thread counted can be looked at only when it is gone. */
-static void uffd_server_stop(struct uffd_server *s)
-{
-	s->stop = 1;
-	pthread_join(s->thread, NULL);
 }
 
 /* A fault handler that sleeps on user space is waited for, with its pages. */
@@ -1594,10 +1011,10 @@ TEST_F(hmm_retry, userfaultfd_pages_are_waited_for)
 	char *p = anon_area(16, false);
 
 	ASSERT_NE(p, NULL);
-	if (no_uffd(_metadata, &s.uffd, 0))
+	if (skipped(no_uffd(&s.uffd, 0)))
 		return;
 	ASSERT_EQ(0, uffd_register(s.uffd, p, 16 * page, true, false, false));
-	ASSERT_EQ(0, pthread_create(&s.thread, NULL, uffd_serve, &s));
+	ASSERT_EQ(0, uffd_server_start(&s));
 	EXPECT_EQ(0, fault(p, 16, RW));
 	EXPECT_TRUE(mapped(p, 0, 16, RW, 0));
 	EXPECT_EQ(7, p[15 * page]);
@@ -1612,7 +1029,7 @@ TEST_F(hmm_retry, userfaultfd_fails_under_the_mmap_lock)
 	int uffd;
 
 	ASSERT_NE(p, NULL);
-	if (no_uffd(_metadata, &uffd, 0))
+	if (skipped(no_uffd(&uffd, 0)))
 		return;
 	ASSERT_EQ(0, uffd_register(uffd, p, 4 * page, true, false, false));
 	fault_mode = HMM_RANGE_TEST_FAULT_LOCKED;
@@ -1628,10 +1045,10 @@ TEST_F(hmm_retry_weak, slow_faults_end_with_the_timeout)
 	struct hmm_range_test r;
 
 	ASSERT_NE(p, NULL);
-	if (no_uffd(_metadata, &s.uffd, 0))
+	if (skipped(no_uffd(&s.uffd, 0)))
 		return;
 	ASSERT_EQ(0, uffd_register(s.uffd, p, 40 * page, true, false, false));
-	ASSERT_EQ(0, pthread_create(&s.thread, NULL, uffd_serve, &s));
+	ASSERT_EQ(0, uffd_server_start(&s));
 	r = range_of(p, 40);
 	r.default_flags = READ;
 	r.timeout_ms = 300;
@@ -1655,11 +1072,11 @@ static void check_restart(struct __test_metadata *_metadata, bool unmap)
 	ASSERT_NE(p, NULL);
 	p[0] = 1;
 	s.drop = p;
-	if (no_uffd(_metadata, &s.uffd, 0))
+	if (skipped(no_uffd(&s.uffd, 0)))
 		return;
 	ASSERT_EQ(0, uffd_register(s.uffd, p + 5 * page, page, true, false,
 				   false));
-	ASSERT_EQ(0, pthread_create(&s.thread, NULL, uffd_serve, &s));
+	ASSERT_EQ(0, uffd_server_start(&s));
 	request_none(8);
 	pfns[5] = READ;
 	EXPECT_EQ(0, fault_each(p, 8));
@@ -1689,14 +1106,6 @@ struct storm {
 	atomic_int	stop;
 	atomic_int	rounds;
 };
-
-static __u64 now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
-}
 
 static int storm_run(void *arg)
 {
@@ -1875,7 +1284,7 @@ static void check_hwpoison(struct __test_metadata *_metadata, char *p,
 		SKIP(return, "no MADV_HWPOISON (CONFIG_MEMORY_FAILURE)");
 	ret = snapshot(p, 2 * n);
 	EXPECT_EQ(0, ret);
-	EXPECT_TRUE(mapped(p, 0, n, RW, ORDER(31)));
+	EXPECT_TRUE(mapped(p, 0, n, RW, ANY_ORDER));
 	EXPECT_TRUE(all(n, n, ERROR));
 	ret = fault(p + leaf, n, READ);
 	EXPECT_TRUE(is_poison_errno(ret));
@@ -1890,7 +1299,7 @@ TEST_F(hmm_snapshot_weak, poisoned_page_is_error)
 
 TEST_F(hmm_snapshot_weak, poisoned_hugetlb_page_is_error)
 {
-	if (no_hugetlb(_metadata, 2 * MB, 2))
+	if (skipped(no_hugetlb(2 * MB, 2)))
 		return;
 	check_hwpoison(_metadata, hugetlb_area(4 * MB, 21, MAP_PRIVATE), pmd);
 }
