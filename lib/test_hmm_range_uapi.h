@@ -44,14 +44,35 @@ enum hmm_range_test_mode {
 };
 
 /*
- * Fill the array with a pattern that has every request and output bit set
- * instead of reading it from user space. Only with a zero pfn_flags_mask, as
- * the array of a caller that leaves it uninitialised.
+ * Bits of hmm_range_test::flags.
+ *
+ * @HMM_RANGE_TEST_POISON: fill the pfn array with a pattern that has every
+ *	request and output bit set instead of reading it from user space, as the
+ *	array of a caller that leaves it uninitialised. Only with a zero
+ *	pfn_flags_mask
+ * @HMM_RANGE_TEST_NO_PFNS: hmm_range::hmm_pfns is NULL. The range may then be of
+ *	any size; npfns has to be 0
+ * @HMM_RANGE_TEST_PARTIAL: hmm_range::partial
+ * @HMM_RANGE_TEST_RUNS: go through the pfn array by hmm_range_for_each_run() and
+ *	report the runs
  */
 #define HMM_RANGE_TEST_POISON		_BITUL(0)
+#define HMM_RANGE_TEST_NO_PFNS		_BITUL(1)
+#define HMM_RANGE_TEST_PARTIAL		_BITUL(2)
+#define HMM_RANGE_TEST_RUNS		_BITUL(3)
+#define HMM_RANGE_TEST_FLAGS		(_BITUL(4) - 1)
 
 #define HMM_RANGE_TEST_MAX_PFNS		_BITUL(20)
+#define HMM_RANGE_TEST_MAX_EXTENTS	_BITUL(18)
 #define HMM_RANGE_TEST_MAX_TIMEOUT_MS	60000U
+#define HMM_RANGE_TEST_MAX_SLEEP_MS	30000U
+
+/* struct hmm_range_test_extent - struct hmm_extent as user space sees it */
+struct hmm_range_test_extent {
+	__u64	start;
+	__u64	npages;
+	__u64	entry;
+};
 
 /*
  * struct hmm_range_test - one call of the range API on the caller's memory
@@ -65,20 +86,32 @@ enum hmm_range_test_mode {
  * @default_flags: (in) hmm_range::default_flags
  * @pfn_flags_mask: (in) hmm_range::pfn_flags_mask
  * @notifier_start: (in) first byte that the interval notifier covers
- * @notifier_length: (in) bytes that the interval notifier covers; 0 for the
- *	range itself
+ * @notifier_length: (in) bytes that the interval notifier covers; 0 for that of
+ *	HMM_RANGE_TEST_WATCH or, without one, for the range itself
  * @mode: (in) enum hmm_range_test_mode
- * @flags: (in) HMM_RANGE_TEST_POISON or 0
+ * @flags: (in) HMM_RANGE_TEST_POISON and so on
  * @timeout_ms: (in) how long to go on after -EBUSY. 0 is no limit for
  *	HMM_RANGE_TEST_FAULT_UNLOCKED and a single try for the others
  * @result: (out) 0 or the negative errno of the call; -EBUSY also if its
- *	entries were stale when the device looked at them
- * @invalidations: (out) how often the interval notifier was called
+ *	output was stale when the device looked at it
+ * @invalidations: (out) how often the interval notifier was called meanwhile
  * @elapsed_ns: (out) time from the first call to the last return
  * @tries: (out) calls made
  * @reserved: (in) must be 0
+ * @extents: (in) user address of an array of struct hmm_range_test_extent; 0
+ *	makes hmm_range::extents NULL. It is written only if @result is 0
+ * @runs: (in) user address of an array of the same type, for
+ *	HMM_RANGE_TEST_RUNS
+ * @next: (out) hmm_range::next after the last call
+ * @max_extents: (in) hmm_range::max_extents
+ * @nr_extents: (out) hmm_range::nr_extents after the last call
+ * @max_runs: (in) entries in @runs
+ * @nr_runs: (out) runs in the pfn array, also if they are more than @max_runs
+ * @error: (out) hmm_range::error after the last call
+ * @reserved2: (in) must be 0
  *
- * The ioctl itself fails only if it did not get as far as to make a call.
+ * The ioctl itself fails only if it did not get as far as to make a call, or
+ * with EIO if the API claims to have put out more than there was room for.
  */
 struct hmm_range_test {
 	__u64	start;
@@ -97,8 +130,57 @@ struct hmm_range_test {
 	__u64	elapsed_ns;
 	__u32	tries;
 	__u32	reserved;
+	__u64	extents;
+	__u64	runs;
+	__u64	next;
+	__u32	max_extents;
+	__u32	nr_extents;
+	__u32	max_runs;
+	__u32	nr_runs;
+	__s32	error;
+	__u32	reserved2;
+};
+
+/*
+ * struct hmm_range_test_watch - an interval notifier that stays
+ *
+ * @start: (in) first byte that it covers
+ * @length: (in) bytes that it covers
+ * @invalidate_sleep_ms: (in) how long a callback that may sleep does so, at most
+ *	HMM_RANGE_TEST_MAX_SLEEP_MS
+ * @nr_sleeps: (in) how many callbacks do; those after them return at once
+ *
+ * It belongs to the open file and goes with it. There can be one for each, and
+ * only calls from the same address space may use it.
+ */
+struct hmm_range_test_watch {
+	__u64	start;
+	__u64	length;
+	__u32	invalidate_sleep_ms;
+	__u32	nr_sleeps;
+};
+
+/*
+ * struct hmm_range_test_status - what goes on at an open file
+ *
+ * @invalidations: (out) callbacks of its HMM_RANGE_TEST_WATCH so far
+ * @sleeping: (out) how many of them sleep now
+ * @holding: (out) how many HMM_RANGE_TEST_HOLD_MMAP have the lock now
+ */
+struct hmm_range_test_status {
+	__u64	invalidations;
+	__u32	sleeping;
+	__u32	holding;
 };
 
 #define HMM_RANGE_TEST_CALL	_IOWR('H', 0x20, struct hmm_range_test)
+#define HMM_RANGE_TEST_WATCH	_IOW('H', 0x21, struct hmm_range_test_watch)
+#define HMM_RANGE_TEST_STATUS	_IOR('H', 0x22, struct hmm_range_test_status)
+/*
+ * Takes the caller's mmap lock for write and keeps it for as many milliseconds
+ * as the argument says, at most HMM_RANGE_TEST_MAX_SLEEP_MS, or until a fatal
+ * signal.
+ */
+#define HMM_RANGE_TEST_HOLD_MMAP	_IO('H', 0x23)
 
 #endif /* _LIB_TEST_HMM_RANGE_UAPI_H */

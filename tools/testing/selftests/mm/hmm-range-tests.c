@@ -506,7 +506,7 @@ TEST_F(hmm_range, device_refuses_bad_arguments)
 	EXPECT_REFUSED(EINVAL, end, ~0ULL);
 	EXPECT_REFUSED(EINVAL, end, good.start);	/* and no notifier */
 	EXPECT_REFUSED(EINVAL, mode, 3);
-	EXPECT_REFUSED(EINVAL, flags, 2);
+	EXPECT_REFUSED(EINVAL, flags, HMM_RANGE_TEST_FLAGS + 1);
 	EXPECT_REFUSED(EINVAL, reserved, 1);
 	EXPECT_REFUSED(EINVAL, timeout_ms, HMM_RANGE_TEST_MAX_TIMEOUT_MS + 1);
 	EXPECT_REFUSED(EFAULT, pfns, 0);
@@ -515,7 +515,7 @@ TEST_F(hmm_range, device_refuses_bad_arguments)
 	good.flags = HMM_RANGE_TEST_POISON;
 	EXPECT_REFUSED(EINVAL, pfn_flags_mask, READ);
 #undef EXPECT_REFUSED
-	EXPECT_EQ(-1, ioctl(dev, _IO('H', 0x21), &good));
+	EXPECT_EQ(-1, ioctl(dev, _IO('H', 0x2f), &good));
 	EXPECT_EQ(ENOTTY, errno);
 }
 
