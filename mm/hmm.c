@@ -6,7 +6,8 @@
  * Locking. The mmap lock, held for read, keeps VMAs and the upper page tables
  * in place for a walk; for a range inside one VMA the lock of that VMA does, and
  * is preferred where the choice is ours. Each leaf is read under its page table
- * lock, hugetlb also under the hugetlb VMA lock, which the page walker takes.
+ * lock, hugetlb also under the hugetlb VMA lock, which the page walker takes. A
+ * huge PMD that is only copied is read without.
  * None of that outlives the call: the output is a copy that the caller validates
  * against the notifier, see include/linux/hmm.h. A walk writes nothing but the
  * caller's arrays, which no lock of this layer protects. The flags of the DMA
@@ -17,18 +18,20 @@
  *
  *   walk	Look at the page tables in address order and output entries.
  *		Stop at the first page whose request they do not meet.
- *   fault	handle_mm_fault() on exactly that page with exactly its access.
- *		All locks of the walk are dropped by then.
+ *   fault	handle_mm_fault() on exactly that page with exactly its access,
+ *		and on those that follow it in the same page table as long as
+ *		they are empty and asked for. All locks of the walk are dropped
+ *		by then.
  *
  * The next walk goes on from that page and sees the leaf just installed. One
  * fault thus covers as much as the mm chose to map, a whole 1 GiB page for
  * example, and no page is faulted that nobody asked for.
  *
- * Only a pass without a fault counts. Output from before a fault can be
- * outdated by it: a leaf that it installed may begin earlier, or a block of PTEs
- * be complete now. So after a pass with faults there is another. It costs little
- * next to the faults, and it leaves invalidations only a short time to come in
- * between.
+ * A fault can outdate what has been output before it: a leaf that it installs may
+ * begin earlier, or a block of PTEs be complete now. Then the pass goes on for
+ * its faults only, and there is another one for the output. Invalidations that
+ * come while faults are taken make for another pass, too, which needs few faults
+ * or none and so leaves invalidations only a short time to come in between.
  */
 #include <linux/hmm.h>
 #include <linux/hugetlb.h>
@@ -91,11 +94,12 @@ enum {
  * @error: what that page failed with
  * @addr: where the next walk begins; the page to be faulted; the one that failed
  * @done: end of what the last pass has output
- * @vma: VMA of @addr, valid from walk to fault as the lock is held
+ * @vma: the VMA walked last, that of @addr; valid as long as the lock is held
+ * @pmdp: entry for the page table of @addr if it is known, valid like @vma
  * @vma_locked: the one VMA of what is left, if its lock is held rather than the
  *	mmap lock
  * @write: the fault is for write
- * @again: this pass took a fault, there has to be another
+ * @again: a fault has outdated output of this pass, there has to be another
  * @may_unlock: fault handlers may drop the lock
  * @bounded: there is a @deadline
  * @faulted: page of the last fault
@@ -118,6 +122,7 @@ struct hmm_walk {
 	unsigned long		addr;
 	unsigned long		done;
 	struct vm_area_struct	*vma;
+	pmd_t			*pmdp;
 	struct vm_area_struct	*vma_locked;
 	bool			write;
 	bool			again;
@@ -181,6 +186,11 @@ static unsigned long hmm_first_unmet(const struct hmm_walk *hw,
 	return addr;
 }
 
+static inline void hmm_store_one(unsigned long *pfn, unsigned long entry)
+{
+	*pfn = (*pfn & HMM_PFN_STICKY) | entry;
+}
+
 /*
  * Write @npages entries that count up from @entry. Flags of the DMA layer are
  * rare: a batch without them needs no care.
@@ -206,7 +216,7 @@ static void hmm_store(unsigned long *pfns, unsigned long npages,
 		pfns += HMM_STORE_BATCH;
 	}
 	for (; npages; npages--, pfns++, entry += step)
-		*pfns = (*pfns & HMM_PFN_STICKY) | entry;
+		hmm_store_one(pfns, entry);
 }
 
 /* Is @entry what comes after @extent in the same run? If so, add @npages. */
@@ -275,10 +285,9 @@ static int hmm_output(struct hmm_walk *hw, unsigned long addr,
  * first page that asks for more. That one needs a fault, unless a fault cannot
  * help.
  */
-static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
+static int hmm_emit(struct hmm_walk *hw, unsigned long addr, unsigned long end,
 		    unsigned long entry)
 {
-	struct hmm_walk *hw = walk->private;
 	unsigned long stop = end;
 	int ret = 0;
 
@@ -293,7 +302,7 @@ static int hmm_emit(struct mm_walk *walk, unsigned long addr, unsigned long end,
 	if (entry & HMM_PFN_ERROR)
 		return -EFAULT;
 
-	hw->vma = walk->vma;
+	hw->pmdp = NULL;
 	hw->write = hmm_request(hw, stop) & HMM_PFN_REQ_WRITE;
 	return HMM_STEP_FAULT;
 }
@@ -377,80 +386,147 @@ static bool hmm_pte_block(const struct mm_walk *walk, pte_t *ptep, pte_t pte,
 }
 
 /*
- * Order of the largest aligned block around @addr that PTEs map to one folio
- * with one permission. A block is smaller than a page table, so its other PTEs
- * are next to @ptep and under the same lock. A walk that began before @addr, at
- * @from, has looked for blocks from their start on: what begins before @addr has
- * been found wanting.
+ * PTEs from @ptep on that map @folio like @pte does, past @end if a block of
+ * order @max that begins before @end would reach there. Blocks are smaller than
+ * a page table, so all of it is under the same lock.
  */
-static unsigned int hmm_pte_order(const struct mm_walk *walk, pte_t *ptep,
-				  pte_t pte, struct folio *folio,
-				  unsigned long addr, unsigned long from)
+static unsigned long hmm_pte_batch(const struct mm_walk *walk, pte_t *ptep,
+				   pte_t pte, struct folio *folio,
+				   unsigned long addr, unsigned long end,
+				   unsigned int max)
 {
-	unsigned long vpn = addr >> PAGE_SHIFT;
-	unsigned int order;
-
-	order = min_t(unsigned int, folio_order(folio), HMM_PTE_MAX_ORDER);
-	order = hmm_congruent_order(vpn, pte_pfn(pte), order);
-	if (addr != from)
-		order = hmm_congruent_order(vpn, 0, order);
-	while (order && !hmm_pte_block(walk, ptep, pte, folio, addr, order))
-		order--;
-	return order;
-}
-
-static bool hmm_pte_alike(pte_t a, pte_t b)
-{
-	return pte_same(a, b) ||
-	       pte_same(__pte_batch_clear_ignored(a, FPB_RESPECT_WRITE),
-			__pte_batch_clear_ignored(b, FPB_RESPECT_WRITE));
+	end = min(ALIGN(end, PAGE_SIZE << max), walk->vma->vm_end);
+	return folio_pte_batch_flags(folio, NULL, ptep, &pte,
+				     (end - addr) >> PAGE_SHIFT,
+				     FPB_RESPECT_WRITE);
 }
 
 /*
- * End of the run of small pages that begins at @addr: as far as pfns count up
- * and permissions are the same. What holds for the first one by its flags, that
- * it has a page for one, then holds for all.
+ * PTEs from @addr on map @nr pages of a large folio in a row, whose first entry
+ * is @entry. Output them up to @end, as the largest aligned blocks there are, up
+ * to order @max.
  */
-static unsigned long hmm_pte_run_end(const struct mm_walk *walk, pte_t *ptep,
-				     pte_t pte, unsigned long addr,
-				     unsigned long end)
+static int hmm_pte_blocks(struct hmm_walk *hw, unsigned long addr,
+			  unsigned long end, unsigned long entry,
+			  unsigned long nr, unsigned int max)
 {
-	/* Without special PTEs, this takes more than a look at flags. */
-	if (walk->vma->vm_flags & VM_MIXEDMAP)
-		return addr + PAGE_SIZE;
+	unsigned long step, stop;
+	unsigned int order;
+	int ret = 0;
 
-	do {
-		addr += PAGE_SIZE;
-		pte = pte_advance_pfn(pte, 1);
-	} while (addr < end && hmm_pte_alike(ptep_get(++ptep), pte) &&
-		 !PageCompound(pfn_to_page(pte_pfn(pte))));
-	return addr;
+	for (; nr && addr < end && !ret; nr -= step, entry += step) {
+		order = min_t(unsigned int, ilog2(nr),
+			      hmm_congruent_order(addr >> PAGE_SHIFT, 0, max));
+		step = order == max ? round_down(nr, 1UL << order) :
+				      1UL << order;
+		stop = min(addr + (step << PAGE_SHIFT), end);
+		ret = hmm_emit(hw, addr, stop, entry | hmm_order_flags(order));
+		addr = stop;
+	}
+	return ret;
 }
 
-/* Entry of a present PTE, and in *@next the end of its block or run. */
-static unsigned long hmm_pte_present(const struct mm_walk *walk, pte_t *ptep,
-				     pte_t pte, unsigned long addr,
-				     unsigned long end, unsigned long from,
-				     unsigned long *next)
+/*
+ * Output what maps pages of a large folio, from *@addrp on, and move that. Only
+ * the first page of a walk can be in a block that begins before it.
+ */
+static int hmm_pte_large(struct mm_walk *walk, pte_t *ptep, pte_t pte,
+			 unsigned long *addrp, unsigned long end, bool first)
 {
 	unsigned long entry = hmm_present_entry(pte_pfn(pte), pte_write(pte));
+	unsigned long addr = *addrp, vpn = addr >> PAGE_SHIFT, nr;
+	struct folio *folio = page_folio(pte_page(pte));
+	unsigned int order, max;
+
+	max = min_t(unsigned int, folio_order(folio), HMM_PTE_MAX_ORDER);
+	max = hmm_congruent_order(vpn, pte_pfn(pte), max);
+
+	order = first && vpn & ((1UL << max) - 1) ? max : 0;
+	while (order && !hmm_pte_block(walk, ptep, pte, folio, addr, order))
+		order--;
+	if (order) {
+		*addrp = min(end, ALIGN_DOWN(addr, PAGE_SIZE << order) +
+				  (PAGE_SIZE << order));
+		return hmm_emit(walk->private, addr, *addrp,
+				entry | hmm_order_flags(order));
+	}
+
+	nr = hmm_pte_batch(walk, ptep, pte, folio, addr, end, max);
+	*addrp = min(end, addr + (nr << PAGE_SHIFT));
+	return hmm_pte_blocks(walk->private, addr, end, entry, nr, max);
+}
+
+/*
+ * How many of the @max PTEs at @ptep, the first of which is @pte for the small
+ * page @page, go on like that one: small pages whose pfns count up, with the
+ * same flags.
+ */
+static unsigned long hmm_pte_run(pte_t *ptep, pte_t pte,
+				 const struct page *page, unsigned long max)
+{
+	unsigned long nr;
+
+	/* Without a virtual memmap, struct pages may not go on like pfns. */
+	if (IS_ENABLED(CONFIG_SPARSEMEM) &&
+	    !IS_ENABLED(CONFIG_SPARSEMEM_VMEMMAP))
+		return 1;
+
+	for (nr = 1; nr < max; nr++) {
+		pte = pte_advance_pfn(pte, 1);
+		if (!pte_same(ptep_get(++ptep), pte) || PageCompound(++page))
+			break;
+	}
+	return nr;
+}
+
+/* Does a look at its flags tell that this maps a normal page? */
+static bool hmm_pte_is_plain(pte_t pte)
+{
+	return IS_ENABLED(CONFIG_ARCH_HAS_PTE_SPECIAL) && pte_present(pte) &&
+	       !pte_protnone(pte) && !pte_special(pte);
+}
+
+/*
+ * Output small pages from *@addrp on, as long as they have the same permission,
+ * and move that. This is what a walk spends its time on, so nothing is done for
+ * each page that does not have to be.
+ */
+static int hmm_pte_small(struct hmm_walk *hw, pte_t *ptep, unsigned long *addrp,
+			 unsigned long end)
+{
+	unsigned long *pfns = hw->again || hw->range->extents ? NULL :
+			      hw->range->hmm_pfns;
+	unsigned long flags, nr, addr = *addrp;
+	pte_t pte = ptep_get(ptep);
 	struct page *page;
-	unsigned int order;
+	int ret = 0;
 
-	page = vm_normal_page(walk->vma, addr, pte);
-	if (unlikely(!page)) {
-		if (is_zero_pfn(pte_pfn(pte)))
-			return entry;
-		return hmm_special_entry(walk, addr, pte_write(pte));
-	}
-	if (!PageCompound(page)) {
-		*next = hmm_pte_run_end(walk, ptep, pte, addr, end);
-		return entry;
+	flags = hmm_present_entry(0, pte_write(pte));
+	if (hw->requests || hmm_unmet(hw->default_flags, flags)) {
+		*addrp += PAGE_SIZE;
+		return hmm_emit(hw, addr, *addrp, flags | pte_pfn(pte));
 	}
 
-	order = hmm_pte_order(walk, ptep, pte, page_folio(page), addr, from);
-	*next = ALIGN_DOWN(addr, PAGE_SIZE << order) + (PAGE_SIZE << order);
-	return entry | hmm_order_flags(order);
+	for (; addr < end && !ret; addr += nr << PAGE_SHIFT) {
+		pte = ptep_get(ptep);
+		if (!hmm_pte_is_plain(pte) ||
+		    hmm_present_entry(0, pte_write(pte)) != flags)
+			break;
+		page = pte_page(pte);
+		if (PageCompound(page))
+			break;
+
+		nr = hmm_pte_run(ptep, pte, page, (end - addr) >> PAGE_SHIFT);
+		if (pfns && nr == 1)
+			hmm_store_one(pfns + hmm_index(hw, addr),
+				      flags | pte_pfn(pte));
+		else
+			ret = hmm_output(hw, addr, addr + (nr << PAGE_SHIFT),
+					 flags | pte_pfn(pte));
+		ptep += nr;
+	}
+	*addrp = addr;
+	return ret;
 }
 
 /* End of a run of empty PTEs that begins at @addr; none but that is asked for. */
@@ -464,34 +540,46 @@ static unsigned long hmm_pte_hole_end(const struct hmm_walk *hw, pte_t *ptep,
 	return addr;
 }
 
-/*
- * Entry of the PTE at @addr, and in *@next the end of the run of pages from
- * there that are in the same state, as far as that is cheap to tell. It can lie
- * beyond @end.
- */
-static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t *ptep,
-				   unsigned long addr, unsigned long end,
-				   unsigned long from, unsigned long *next)
+/* Entry of a PTE that a look at its flags has not been enough for. */
+static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t pte,
+				   unsigned long addr)
 {
-	pte_t pte = ptep_get(ptep);
-
-	*next = addr + PAGE_SIZE;
-	if (pte_none(pte)) {
-		*next = hmm_pte_hole_end(walk->private, ptep, addr, end);
+	if (pte_none(pte))
 		return 0;
-	}
 	if (!pte_present(pte))
 		return hmm_softleaf_entry(walk->private,
 					  softleaf_from_pte(pte));
 	if (pte_protnone(pte))
 		return 0;
-	return hmm_pte_present(walk, ptep, pte, addr, end, from, next);
+	if (is_zero_pfn(pte_pfn(pte)) ||
+	    vm_normal_page(walk->vma, addr, pte))
+		return hmm_present_entry(pte_pfn(pte), pte_write(pte));
+	return hmm_special_entry(walk, addr, pte_write(pte));
+}
+
+/* Output what is at *@addrp, and as much after it as is cheap; move that. */
+static int hmm_pte_step(struct mm_walk *walk, pte_t *ptep, unsigned long *addrp,
+			unsigned long end, bool first)
+{
+	struct hmm_walk *hw = walk->private;
+	unsigned long addr = *addrp;
+	pte_t pte = ptep_get(ptep);
+
+	if (hmm_pte_is_plain(pte)) {
+		if (PageCompound(pte_page(pte)))
+			return hmm_pte_large(walk, ptep, pte, addrp, end, first);
+		return hmm_pte_small(hw, ptep, addrp, end);
+	}
+	*addrp = pte_none(pte) ? hmm_pte_hole_end(hw, ptep, addr, end) :
+				 addr + PAGE_SIZE;
+	return hmm_emit(hw, addr, *addrp, hmm_pte_entry(walk, pte, addr));
 }
 
 static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 			 struct mm_walk *walk)
 {
-	unsigned long addr, next, entry;
+	struct hmm_walk *hw = walk->private;
+	unsigned long addr, next;
 	pte_t *ptes, *ptep;
 	spinlock_t *ptl;	/* keeps the PTEs and their folios in place */
 	int ret = 0;
@@ -505,16 +593,24 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 
 	ptep = ptes;
 	for (addr = from; addr < end && !ret; addr = next) {
-		entry = hmm_pte_entry(walk, ptep, addr, end, from, &next);
-		next = min(next, end);
-		ret = hmm_emit(walk, addr, next, entry);
+		next = addr;
+		ret = hmm_pte_step(walk, ptep, &next, end, addr == from);
 		ptep += (next - addr) >> PAGE_SHIFT;
 	}
 	pte_unmap_unlock(ptes, ptl);
+	if (ret == HMM_STEP_FAULT)
+		hw->pmdp = pmdp;
 	return ret;
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
+/* Do its flags tell that this is a leaf with a normal page? */
+static bool hmm_pmd_is_plain(pmd_t pmd)
+{
+	return IS_ENABLED(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) &&
+	       pmd_present(pmd) && pmd_trans_huge(pmd) && !pmd_special(pmd);
+}
+
 static unsigned long hmm_pmd_leaf(const struct mm_walk *walk, pmd_t pmd,
 				  unsigned long addr)
 {
@@ -524,7 +620,8 @@ static unsigned long hmm_pmd_leaf(const struct mm_walk *walk, pmd_t pmd,
 	if (pmd_present(pmd)) {
 		if (pmd_protnone(pmd))
 			return 0;
-		if (!vm_normal_page_pmd(walk->vma, addr, pmd) &&
+		if (!hmm_pmd_is_plain(pmd) &&
+		    !vm_normal_page_pmd(walk->vma, addr, pmd) &&
 		    !is_huge_zero_pmd(pmd))
 			return HMM_PFN_ERROR;
 		entry = hmm_present_entry(pmd_pfn(pmd), pmd_write(pmd));
@@ -538,6 +635,11 @@ static unsigned long hmm_pmd_leaf(const struct mm_walk *walk, pmd_t pmd,
 	return entry;
 }
 #else
+static bool hmm_pmd_is_plain(pmd_t pmd)
+{
+	return false;
+}
+
 /* Never called: pmd_trans_huge_lock() finds nothing. */
 static unsigned long hmm_pmd_leaf(const struct mm_walk *walk, pmd_t pmd,
 				  unsigned long addr)
@@ -549,17 +651,24 @@ static unsigned long hmm_pmd_leaf(const struct mm_walk *walk, pmd_t pmd,
 static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 			struct mm_walk *walk)
 {
-	spinlock_t *ptl;	/* keeps the leaf and its folio in place */
+	pmd_t pmd = pmdp_get_lockless(pmdp);
 	unsigned long entry;
+	spinlock_t *ptl;	/* keeps the leaf and its folio in place */
 
 	cond_resched();
+	/* Of a normal page, nothing is looked at but the entry. */
+	if (hmm_pmd_is_plain(pmd)) {
+		entry = hmm_pmd_leaf(walk, pmd, addr);
+		return hmm_emit(walk->private, addr, end, entry);
+	}
+
 	ptl = pmd_trans_huge_lock(pmdp, walk->vma);
 	if (!ptl)
 		return hmm_pte_range(pmdp, addr, end, walk);
 
 	entry = hmm_pmd_leaf(walk, pmdp_get(pmdp), addr);
 	spin_unlock(ptl);
-	return hmm_emit(walk, addr, end, entry);
+	return hmm_emit(walk->private, addr, end, entry);
 }
 
 #if defined(CONFIG_TRANSPARENT_HUGEPAGE) && \
@@ -590,7 +699,7 @@ static int hmm_walk_pud(pud_t *pudp, unsigned long addr, unsigned long end,
 	spin_unlock(ptl);
 
 	cond_resched();
-	return hmm_emit(walk, addr, end, entry);
+	return hmm_emit(walk->private, addr, end, entry);
 }
 #else
 #define hmm_walk_pud		NULL
@@ -625,7 +734,7 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 	spin_unlock(ptl);
 
 	cond_resched();
-	return hmm_emit(walk, addr, end, entry);
+	return hmm_emit(walk->private, addr, end, entry);
 }
 #else
 #define hmm_walk_hugetlb	NULL
@@ -634,40 +743,28 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 static int hmm_walk_hole(unsigned long addr, unsigned long end,
 			 __always_unused int depth, struct mm_walk *walk)
 {
-	return hmm_emit(walk, addr, end, walk->vma ? 0 : HMM_PFN_ERROR);
+	return hmm_emit(walk->private, addr, end, 0);
 }
 
 /*
  * Some VMAs have nothing that a device could use: no struct pages, or no read
  * permission, which no architecture known here grants separately from write.
  * Secret memory has pages, but nobody except its process may get at them, not
- * even the kernel; GUP refuses it as well.
+ * even the kernel. Shadow stacks are only for the CPU to write. GUP refuses both
+ * as well.
  */
 static bool hmm_vma_usable(struct vm_area_struct *vma)
 {
 	return vma->vm_flags & VM_READ &&
-	       !(vma->vm_flags & (VM_IO | VM_PFNMAP)) &&
+	       !(vma->vm_flags & (VM_IO | VM_PFNMAP | VM_SHADOW_STACK)) &&
 	       !vma_is_secretmem(vma);
-}
-
-static int hmm_walk_test(unsigned long addr, unsigned long end,
-			 struct mm_walk *walk)
-{
-	int ret;
-
-	if (hmm_vma_usable(walk->vma))
-		return 0;
-
-	ret = hmm_emit(walk, addr, end, HMM_PFN_ERROR);
-	return ret ? ret : 1;
 }
 
 #define HMM_WALK_CALLBACKS				\
 	.pud_entry	= hmm_walk_pud,			\
 	.pmd_entry	= hmm_walk_pmd,			\
 	.hugetlb_entry	= hmm_walk_hugetlb,		\
-	.pte_hole	= hmm_walk_hole,		\
-	.test_walk	= hmm_walk_test
+	.pte_hole	= hmm_walk_hole
 
 static const struct mm_walk_ops hmm_mm_walk_ops = {
 	HMM_WALK_CALLBACKS,
@@ -679,15 +776,35 @@ static const struct mm_walk_ops hmm_vma_walk_ops = {
 	.walk_lock	= PGWALK_VMA_RDLOCK_VERIFY,
 };
 
-/* The walk step, under whichever lock is held. */
+/* The walk step, VMA by VMA. Between them, there is nothing to be had. */
 static int hmm_walk_on(struct hmm_walk *hw)
 {
 	struct mm_struct *mm = hw->range->notifier->mm;
+	unsigned long addr, next;
+	int ret = 0;
 
-	if (hw->vma_locked)
-		return walk_page_range_vma(hw->vma_locked, hw->addr, hw->end,
+	if (hw->vma_locked) {
+		hw->vma = hw->vma_locked;
+		return walk_page_range_vma(hw->vma, hw->addr, hw->end,
 					   &hmm_vma_walk_ops, hw);
-	return walk_page_range(mm, hw->addr, hw->end, &hmm_mm_walk_ops, hw);
+	}
+
+	for (addr = hw->addr; addr < hw->end && !ret; addr = next) {
+		hw->vma = find_vma(mm, addr);
+		next = hw->end;
+		if (hw->vma && hw->vma->vm_start > addr)
+			next = min(next, hw->vma->vm_start);
+		else if (hw->vma)
+			next = min(next, hw->vma->vm_end);
+
+		if (hw->vma && hw->vma->vm_start <= addr &&
+		    hmm_vma_usable(hw->vma))
+			ret = walk_page_range_vma(hw->vma, addr, next,
+						  &hmm_mm_walk_ops, hw);
+		else
+			ret = hmm_emit(hw, addr, next, HMM_PFN_ERROR);
+	}
+	return ret;
 }
 
 /*
@@ -750,7 +867,7 @@ static int hmm_fault_unlocked(struct hmm_walk *hw, vm_fault_t fault)
 	return HMM_STEP_RELOCK;
 }
 
-/* The fault step, for the page at hw->addr. */
+/* Fault the page at hw->addr. */
 static int hmm_fault(struct hmm_walk *hw)
 {
 	vm_fault_t fault;
@@ -759,14 +876,16 @@ static int hmm_fault(struct hmm_walk *hw)
 	if (hw->write && !(hw->vma->vm_flags & VM_WRITE))
 		return -EPERM;
 
-	hmm_account(hw);
-	ret = hmm_may_go_on(hw);
-	if (ret)
-		return ret;
+	/* Within one jiffy, nothing can have changed but these two. */
+	if (hw->clock != jiffies || need_resched() || signal_pending(current)) {
+		hmm_account(hw);
+		ret = hmm_may_go_on(hw);
+		if (ret)
+			return ret;
+	}
 
 	fault = handle_mm_fault(hw->vma, hw->addr, hmm_fault_flags(hw), NULL);
 	hw->faults++;
-	hw->again = true;
 	hw->faulted = hw->addr;
 	hw->waited = false;
 	hw->tried = false;
@@ -777,6 +896,104 @@ static int hmm_fault(struct hmm_walk *hw)
 		return ret ? ret : -EFAULT;
 	}
 	return 0;
+}
+
+/* Entry for the page table of hw->addr. It may have none, or be a leaf. */
+static pmd_t *hmm_find_pmd(const struct hmm_walk *hw)
+{
+	pgd_t *pgd = pgd_offset(hw->vma->vm_mm, hw->addr);
+	p4d_t *p4d;
+	pud_t *pud, pudval;
+
+	if (is_vm_hugetlb_page(hw->vma) || !pgd_present(pgdp_get(pgd)))
+		return NULL;
+	p4d = p4d_offset(pgd, hw->addr);
+	if (!p4d_present(p4dp_get(p4d)))
+		return NULL;
+	pud = pud_offset(p4d, hw->addr);
+	pudval = pudp_get(pud);
+	if (!pud_present(pudval) || pud_leaf(pudval))
+		return NULL;
+	return pmd_offset(pud, hw->addr);
+}
+
+/*
+ * Is the next page in the page table empty, too, and asked for? Then it needs no
+ * walk to find out that it has to be faulted. It is looked at without the page
+ * table lock: the fault handler will see if it has changed.
+ */
+static bool hmm_fault_next(struct hmm_walk *hw, unsigned long limit)
+{
+	unsigned long addr = hw->addr + PAGE_SIZE;
+	unsigned long request;
+	bool empty = false;
+	pte_t *ptep;
+
+	if (addr >= limit)
+		return false;
+	request = hmm_request(hw, addr);
+	if (!hmm_unmet(request, 0))
+		return false;
+	if (!hw->pmdp)
+		hw->pmdp = hmm_find_pmd(hw);
+	if (!hw->pmdp)
+		return false;
+
+	ptep = pte_offset_map(hw->pmdp, addr);
+	if (ptep) {
+		empty = pte_none(ptep_get_lockless(ptep));
+		pte_unmap(ptep);
+	}
+	if (empty) {
+		hw->addr = addr;
+		hw->write = request & HMM_PFN_REQ_WRITE;
+	}
+	return empty;
+}
+
+/*
+ * Can a leaf that a fault at @addr installs begin before @addr, or make a larger
+ * block of PTEs that does?
+ */
+static bool hmm_fault_reaches_back(const struct hmm_walk *hw,
+				   unsigned long addr)
+{
+	struct vm_area_struct *vma = hw->vma;
+
+	if (addr == hw->range->start)
+		return false;
+	if (is_vm_hugetlb_page(vma))
+		return addr & (huge_page_size(hstate_vma(vma)) - 1);
+	return addr & ~PMD_MASK || (vma->vm_ops && vma->vm_ops->huge_fault);
+}
+
+/* The fault step, from the page at hw->addr on. */
+static int hmm_fault_run(struct hmm_walk *hw)
+{
+	struct hmm_range *range = hw->range;
+	unsigned long from = hw->addr;
+	unsigned long limit;
+	int ret;
+
+	/* To the end of the page table, but not beyond what can be reported. */
+	limit = min3(hw->end, hw->vma->vm_end, ALIGN(from + 1, PMD_SIZE));
+	if (range->extents)
+		limit = min(limit, from + PAGE_SIZE * (range->max_extents -
+						       range->nr_extents));
+	if (hmm_fault_reaches_back(hw, from))
+		hw->again = true;
+	do {
+		ret = hmm_fault(hw);
+	} while (!ret && hmm_fault_next(hw, limit));
+
+	if (ret && ret != HMM_STEP_RELOCK)
+		return ret;
+	/* The walk outputs what is there now, or counts it if that is no use. */
+	if (!hw->again || range->extents)
+		hw->addr = from;
+	else if (!ret && hw->addr + PAGE_SIZE == hw->end)
+		hw->addr = hw->end;
+	return ret;
 }
 
 /*
@@ -807,7 +1024,7 @@ static int hmm_range_populate(struct hmm_walk *hw)
 	do {
 		ret = hmm_walk_on(hw);
 		if (ret == HMM_STEP_FAULT)
-			ret = hmm_fault(hw);
+			ret = hmm_fault_run(hw);
 		else if (!ret)
 			hw->addr = hw->end;
 	} while (!ret && hw->addr < hw->end);
@@ -842,7 +1059,7 @@ static bool hmm_lock_vma(struct hmm_walk *hw)
 {
 	struct vm_area_struct *vma;
 
-	if (hw->waited && hw->addr == hw->faulted)
+	if (hw->waited)
 		return false;
 
 	vma = lock_vma_under_rcu(hw->range->notifier->mm, hw->addr);
@@ -1131,6 +1348,8 @@ int hmm_range_fault(struct hmm_range *range)
 		ret = hmm_range_populate(&hw);
 	} while (!ret && hw.again);
 
+	if (!ret && hmm_range_collided(range))
+		ret = -EBUSY;
 	return hmm_walk_fini(&hw, ret);
 }
 EXPORT_SYMBOL_GPL(hmm_range_fault);
@@ -1175,15 +1394,18 @@ int hmm_range_fault_unlocked_timeout(struct hmm_range *range,
 		return hmm_walk_fini(&hw, ret);
 
 	do {
-		/* After faults there is always a look at the result. */
-		ret = hw.again ? 0 : hmm_may_go_on(&hw);
-		if (!ret)
-			ret = hmm_read_begin(&hw);
+		ret = hmm_read_begin(&hw);
 		if (ret)
 			break;
 		hmm_pass_begin(&hw);
 		ret = hmm_range_populate_unlocked(&hw);
-	} while (!ret && (hw.again || hmm_range_collided(range)));
+		/* After faults there is always a look at the result. */
+		if (ret || hw.again)
+			continue;
+		if (!hmm_range_collided(range))
+			break;
+		ret = hmm_may_go_on(&hw);
+	} while (!ret);
 
 	return hmm_walk_fini(&hw, ret);
 }

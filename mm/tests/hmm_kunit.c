@@ -126,7 +126,7 @@ static void hmm_test_emit_valid(struct kunit *test)
 
 	ht->pfns[2] = HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | 0x77;
 	hmm_test_request(test, HMM_TEST_WRITE, 0);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end, entry), 0);
 	for (i = 0; i < HMM_TEST_NPAGES; i++)
 		KUNIT_EXPECT_EQ(test, ht->pfns[i] & ~HMM_PFN_STICKY, entry + i);
@@ -145,10 +145,9 @@ static void hmm_test_emit_stops_at_request(struct kunit *test)
 	for (i = 0; i < HMM_TEST_NPAGES; i++)
 		ht->pfns[i] = 0x55;
 	hmm_test_request(test, 0, HMM_TEST_WRITE);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end, 0), HMM_STEP_FAULT);
 	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
-	KUNIT_EXPECT_PTR_EQ(test, ht->hw.vma, &ht->vma);
 	KUNIT_EXPECT_TRUE(test, ht->hw.write);
 	KUNIT_EXPECT_EQ(test, ht->pfns[0], 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[4], 0);
@@ -156,7 +155,7 @@ static void hmm_test_emit_stops_at_request(struct kunit *test)
 	hmm_walk_fini(&ht->hw, 0);
 }
 
-/* A pass that took a fault is followed by another, so it outputs nothing. */
+/* A pass that another will follow outputs nothing. */
 static void hmm_test_emit_after_fault(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
@@ -164,12 +163,12 @@ static void hmm_test_emit_after_fault(struct kunit *test)
 	hmm_test_request(test, HMM_TEST_READ, 0);
 	ht->pfns[3] = 0x55;
 	ht->hw.again = true;
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end,
 				       0x1000 | HMM_PFN_VALID), 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[3], 0x55);
 	hmm_pass_begin(&ht->hw);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end,
 				       0x1000 | HMM_PFN_VALID), 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[3], 0x1003 | HMM_PFN_VALID);
@@ -182,10 +181,10 @@ static void hmm_test_emit_own(struct kunit *test)
 	struct hmm_test *ht = test->priv;
 
 	hmm_test_request(test, HMM_TEST_WRITE, 0);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end, entry | HMM_ENTRY_OWN), 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[1], entry + 1);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       ht->range.end, entry), HMM_STEP_FAULT);
 }
 
@@ -194,11 +193,11 @@ static void hmm_test_emit_error(struct kunit *test)
 	struct hmm_test *ht = test->priv;
 
 	hmm_test_request(test, 0, HMM_TEST_READ);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, ht->range.start,
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, ht->range.start,
 				       hmm_test_addr(5), HMM_PFN_ERROR), 0);
 	KUNIT_EXPECT_EQ(test, ht->pfns[0], HMM_PFN_ERROR);
 	KUNIT_EXPECT_EQ(test, ht->pfns[4], HMM_PFN_ERROR);
-	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->walk, hmm_test_addr(5),
+	KUNIT_EXPECT_EQ(test, hmm_emit(&ht->hw, hmm_test_addr(5),
 				       ht->range.end, HMM_PFN_ERROR), -EFAULT);
 	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(5));
 	hmm_walk_fini(&ht->hw, -EFAULT);
@@ -210,7 +209,7 @@ static void hmm_test_failure_restores_requests(struct kunit *test)
 	struct hmm_test *ht = test->priv;
 
 	hmm_test_request(test, 0, HMM_TEST_READ);
-	hmm_emit(&ht->walk, ht->range.start, ht->range.end,
+	hmm_emit(&ht->hw, ht->range.start, ht->range.end,
 		 0x1000 | HMM_PFN_VALID);
 	ht->pfns[1] |= HMM_PFN_DMA_MAPPED;
 	KUNIT_EXPECT_EQ(test, hmm_walk_fini(&ht->hw, -EBUSY), -EBUSY);
@@ -240,16 +239,16 @@ static const struct hmm_test_pair {
 	  0x100 | HMM_TEST_W | HMM_TEST_O(2) },
 	{ 0x100 | HMM_TEST_W, 16, 0x110 | HMM_TEST_W | HMM_TEST_O(4),
 	  0x100 | HMM_TEST_W },
-	/* larger leaves only with their like */
-	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
-	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER),
-	  0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER) },
-	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
-	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PTE_MAX_ORDER), 0 },
-	{ 0x400 | HMM_TEST_W, 512,
-	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
-	{ 0x400 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER + 9), 512,
-	  0x600 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+	/* larger leaves only with their like; the pfns need no pages */
+	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER),
+	  0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER) },
+	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PTE_MAX_ORDER), 0 },
+	{ 0x410 | HMM_TEST_W, 512,
+	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER + 9), 512,
+	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
 	/* without pages nothing counts up */
 	{ HMM_PFN_ERROR, 3, HMM_PFN_ERROR, HMM_PFN_ERROR },
 	{ HMM_PFN_ERROR, 3, 0x100 | HMM_TEST_V, 0 },
@@ -297,7 +296,7 @@ static int hmm_test_emit_four_runs(struct hmm_test *ht)
 	int ret = 0;
 
 	for (i = 0; i < ARRAY_SIZE(runs) && !ret; i++)
-		ret = hmm_emit(&ht->walk, hmm_test_addr(runs[i].page),
+		ret = hmm_emit(&ht->hw, hmm_test_addr(runs[i].page),
 			       hmm_test_addr(runs[i].end), runs[i].entry);
 	return ret;
 }
@@ -434,16 +433,15 @@ static void hmm_test_softleaf(struct kunit *test)
 #undef HMM_TEST_LEAF
 }
 
-/* Entry at @ptep, and in *@npages how many pages from there it covers. */
-static unsigned long hmm_test_pte(struct hmm_test *ht, pte_t *ptep,
-				  unsigned long *npages)
+/* Output what @ptep and those after it map; return the first entry. */
+static unsigned long hmm_test_pte(struct hmm_test *ht, pte_t *ptep)
 {
-	unsigned long from = ht->range.start, next;
-	unsigned long entry;
+	unsigned long next = ht->range.start;
 
-	entry = hmm_pte_entry(&ht->walk, ptep, from, ht->range.end, from, &next);
-	*npages = (next - from) >> PAGE_SHIFT;
-	return entry;
+	ht->range.nr_extents = 0;
+	if (hmm_pte_step(&ht->walk, ptep, &next, ht->range.end, true))
+		return 0x55;
+	return ht->pfns[0];
 }
 
 static void hmm_test_free_pages(void *pages)
@@ -473,32 +471,29 @@ static void hmm_test_pte_kinds(struct kunit *test)
 	unsigned long pfn = page_to_pfn(hmm_test_alloc_pages(test));
 	pte_t ptes[HMM_TEST_NPAGES] = { };
 	struct hmm_test *ht = test->priv;
-	unsigned long npages;
 
 	hmm_test_request(test, 0, 0);
 	vm_flags_init(&ht->vma, VM_READ | VM_WRITE);
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
-	KUNIT_EXPECT_EQ(test, npages, HMM_TEST_NPAGES);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), 0);
 
 	ptes[0] = pfn_pte(pfn, PAGE_READONLY);
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages),
-			pfn | HMM_PFN_VALID);
-	ptes[0] = pte_mkwrite_novma(pfn_pte(pfn, PAGE_READONLY));
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages),
-			pfn | HMM_PFN_ACCESS);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), pfn | HMM_PFN_VALID);
+	ptes[0] = pte_mkwrite_novma(ptes[0]);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), pfn | HMM_PFN_ACCESS);
 	ptes[0] = swp_entry_to_pte(swp_entry(0, 7));
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), 0);
 	ptes[0] = make_pte_marker(PTE_MARKER_GUARD);
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), HMM_PFN_ERROR);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), HMM_PFN_ERROR);
 	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE)) {
 		ptes[0] = pfn_pte(pfn, PAGE_NONE);
-		KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+		KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), 0);
 	}
 #ifdef CONFIG_MIGRATION
 	ptes[0] = swp_entry_to_pte(make_writable_migration_entry(pfn));
-	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes, &npages), 0);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), 0);
 #endif
-	KUNIT_EXPECT_EQ(test, npages, 1);
+	/* Each of them was a run of its own. */
+	KUNIT_EXPECT_EQ(test, ht->pfns[1], 0);
 }
 
 /* Small pages are one run while pfns count up and permissions stay. */
@@ -507,27 +502,65 @@ static void hmm_test_pte_run(struct kunit *test)
 	unsigned long pfn = page_to_pfn(hmm_test_alloc_pages(test));
 	struct hmm_test *ht = test->priv;
 	pte_t ptes[HMM_TEST_NPAGES];
-	unsigned long npages, i;
+	unsigned long i;
 
+	ht->range.extents = ht->extents;
+	ht->range.max_extents = HMM_TEST_NPAGES;
 	hmm_test_request(test, 0, 0);
 	for (i = 0; i < HMM_TEST_NPAGES; i++)
 		ptes[i] = pte_mkwrite_novma(pfn_pte(pfn + i, PAGE_READONLY));
 	ptes[2] = pte_mkdirty(ptes[2]);
 	ptes[3] = pte_mkold(ptes[3]);
-	hmm_test_pte(ht, ptes, &npages);
-	KUNIT_EXPECT_EQ(test, npages, HMM_TEST_NPAGES);
+	KUNIT_EXPECT_EQ(test, hmm_test_pte(ht, ptes), pfn | HMM_PFN_ACCESS);
+	KUNIT_EXPECT_EQ(test, ht->pfns[7], (pfn + 7) | HMM_PFN_ACCESS);
+	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, HMM_TEST_NPAGES);
 
 	ptes[6] = pfn_pte(pfn + 6, PAGE_READONLY);
-	hmm_test_pte(ht, ptes, &npages);
-	KUNIT_EXPECT_EQ(test, npages, 6);
+	hmm_test_pte(ht, ptes);
+	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, 6);
 
 	ptes[5] = ptes[4];
-	hmm_test_pte(ht, ptes, &npages);
-	KUNIT_EXPECT_EQ(test, npages, 5);
+	hmm_test_pte(ht, ptes);
+	KUNIT_EXPECT_EQ(test, ht->pfns[5], (pfn + 4) | HMM_PFN_ACCESS);
+	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, 5);
 
 	pte_clear(&init_mm, 0, &ptes[1]);
-	hmm_test_pte(ht, ptes, &npages);
-	KUNIT_EXPECT_EQ(test, npages, 1);
+	hmm_test_pte(ht, ptes);
+	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, 1);
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 1);
+}
+
+/* Blocks of a large folio are as large as their place in the range allows. */
+static void hmm_test_pte_blocks(struct kunit *test)
+{
+	static const struct {
+		unsigned long page, nr;
+		unsigned int max, orders[HMM_TEST_NPAGES];
+	} cases[] = {
+		{ 0, 8, 3, { 3, 3, 3, 3, 3, 3, 3, 3 } },
+		{ 0, 8, 2, { 2, 2, 2, 2, 2, 2, 2, 2 } },
+		{ 0, 8, 0, { 0 } },
+		{ 0, 7, 3, { 2, 2, 2, 2, 1, 1, 0 } },
+		{ 1, 7, 3, { 0, 1, 1, 2, 2, 2, 2 } },
+		{ 3, 4, 3, { 0, 1, 1, 0 } },
+	};
+	struct hmm_test *ht = test->priv;
+	unsigned long i, j, entry = 0x1000 | HMM_PFN_ACCESS;
+
+	hmm_test_request(test, 0, 0);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		KUNIT_EXPECT_EQ(test, 0,
+				hmm_pte_blocks(&ht->hw,
+					       hmm_test_addr(cases[i].page),
+					       ht->range.end, entry,
+					       cases[i].nr, cases[i].max));
+		for (j = 0; j < cases[i].nr; j++)
+			KUNIT_EXPECT_EQ_MSG(test,
+					    ht->pfns[cases[i].page + j],
+					    (entry + j) |
+					    hmm_order_flags(cases[i].orders[j]),
+					    "case %lu, page %lu", i, j);
+	}
 }
 
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
@@ -800,6 +833,7 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_softleaf),
 	KUNIT_CASE(hmm_test_pte_kinds),
 	KUNIT_CASE(hmm_test_pte_run),
+	KUNIT_CASE(hmm_test_pte_blocks),
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
 	KUNIT_CASE(hmm_test_pmd_kinds),
 #endif
