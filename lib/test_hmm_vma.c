@@ -26,7 +26,6 @@
 #include <linux/compat.h>
 #include <linux/fs.h>
 #include <linux/gfp.h>
-#include <linux/huge_mm.h>
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
 #include <linux/miscdevice.h>
@@ -210,12 +209,24 @@ static bool hv_wants_retry(struct hv_file *hv, pgoff_t pos)
 	       READ_ONCE(hv->settings.retries);
 }
 
-/* Ends a fault handler that may do this. The VMA may be gone after that. */
-static vm_fault_t hv_call_again(struct vm_fault *vmf, struct hv_file *hv)
+static void hv_sleep(unsigned int ms)
+{
+	if (ms)
+		schedule_timeout_killable(msecs_to_jiffies(ms));
+}
+
+/*
+ * Ends a fault whose caller allows that, after @ms without the lock. The VMA,
+ * and with it the file, may be gone as soon as the lock is dropped.
+ */
+static vm_fault_t hv_call_again(struct vm_fault *vmf, struct hv_file *hv,
+				unsigned int ms)
 {
 	atomic64_inc(&hv->retries);
-	if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT))
+	if (!(vmf->flags & FAULT_FLAG_RETRY_NOWAIT)) {
 		release_fault_lock(vmf);
+		hv_sleep(ms);
+	}
 	return VM_FAULT_RETRY;
 }
 
@@ -223,20 +234,19 @@ static vm_fault_t hv_fault_retry(struct vm_fault *vmf, struct hv_file *hv,
 				 pgoff_t pos)
 {
 	if (vmf->flags & FAULT_FLAG_ALLOW_RETRY && hv_wants_retry(hv, pos))
-		return hv_call_again(vmf, hv);
+		return hv_call_again(vmf, hv,
+				     READ_ONCE(hv->settings.delay_ms));
 	return hv_fault_page(vmf, hv, pos);
 }
 
 static vm_fault_t hv_fault_slow(struct vm_fault *vmf, struct hv_file *hv,
 				pgoff_t pos)
 {
-	unsigned int ms = READ_ONCE(hv->settings.delay_ms);
-
-	if (!hv_pos_is_plain(hv, pos) && ms)
-		schedule_timeout_killable(msecs_to_jiffies(ms));
+	if (!hv_pos_is_plain(hv, pos))
+		hv_sleep(READ_ONCE(hv->settings.delay_ms));
 	if (fatal_signal_pending(current))
 		return vmf->flags & FAULT_FLAG_ALLOW_RETRY ?
-			hv_call_again(vmf, hv) : VM_FAULT_SIGBUS;
+			hv_call_again(vmf, hv, 0) : VM_FAULT_SIGBUS;
 	return hv_fault_page(vmf, hv, pos);
 }
 
@@ -275,6 +285,7 @@ static const struct hv_kind hv_kinds[] = {
 	[HMM_VMA_RETRY] = { .fault = hv_fault_retry },
 	[HMM_VMA_SLOW] = { .fault = hv_fault_slow },
 };
+
 static_assert(ARRAY_SIZE(hv_kinds) == HMM_VMA_NR_KINDS);
 
 /* mmap() has checked the kind. */

@@ -39,9 +39,9 @@
  * @HMM_VMA_STUCK: the fault handler claims success and installs nothing until
  *	hmm_vma_settings::delay_ms have gone by since they were set
  * @HMM_VMA_FAIL: it fails as hmm_vma_settings::failure says
- * @HMM_VMA_RETRY: it drops the lock and asks to be called again
- *	hmm_vma_settings::retries times for each page, then installs the page. A
- *	caller that cannot be asked gets the page at once
+ * @HMM_VMA_RETRY: it drops the lock, sleeps for hmm_vma_settings::delay_ms and
+ *	asks to be called again, hmm_vma_settings::retries times for each page,
+ *	then installs the page. A caller that cannot be asked gets it at once
  * @HMM_VMA_SLOW: it sleeps for hmm_vma_settings::delay_ms under the lock, then
  *	installs the page. A fatal signal ends the sleep and the fault
  *
@@ -81,7 +81,7 @@ enum hmm_vma_kind {
 /* Pages of ordinary memory that each open file has. */
 #define HMM_VMA_NR_PAGES	64
 /* Bytes without struct page that all open files share, for the PUD kinds. */
-#define HMM_VMA_PFN_SIZE	(1ULL << 30)
+#define HMM_VMA_PFN_SIZE	_BITULL(30)
 
 #define HMM_VMA_MAX_DELAY_MS	60000U
 
@@ -108,8 +108,8 @@ enum hmm_vma_failure {
  *	the first fault
  * @failure: enum hmm_vma_failure
  * @retries: how often a page is asked for in vain
- * @delay_ms: at most HMM_VMA_MAX_DELAY_MS; 0 is no delay for HMM_VMA_SLOW and no
- *	end for HMM_VMA_STUCK
+ * @delay_ms: at most HMM_VMA_MAX_DELAY_MS; 0 is no delay, and for HMM_VMA_STUCK
+ *	no end
  *
  * Also sets all counters to 0, and begins to count the retries of each page
  * anew.
