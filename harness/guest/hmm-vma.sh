@@ -5,18 +5,19 @@
 # memmap= sets apart become emulated pmem, in this order:
 #
 #	4 GiB		256M	ext4 with DAX
-#	+ 256M		320M	XFS with DAX (mkfs.xfs wants 300M)
+#	+ 256M		320M	XFS with DAX (mkfs.xfs wants 300M, and then two groups)
 #	+ 576M		32M	device DAX of 2M leaves
-#	5 GiB - 2M	1026M	device DAX of 1G leaves
+#	5 GiB		2G	device DAX of 1G leaves
 #
 # File systems keep the beginnings of extents at multiples of 2M if told that
 # this is the stripe of a RAID; only then can the CPU map files by 2M leaves.
-# A device DAX area begins with its description: data start at the next multiple
-# of the alignment. A kernel without the modules in its build brings them as
-# arguments.
+# A device DAX area begins with its description, and data start at the next
+# multiple of the alignment. The area itself has to be aligned too, or the kernel
+# makes compound pages that are not. A kernel without the modules in its build
+# brings them as arguments.
 #
 # usage: hmm-vma.sh [MODULE...]
-# boot: -m 4G -t 300 -a "memmap=256M!0x100000000 memmap=320M!0x110000000 memmap=32M!0x124000000 memmap=1026M!0x13fe00000"
+# boot: -m 5G -t 300 -a "memmap=256M!0x100000000 memmap=320M!0x110000000 memmap=32M!0x124000000 memmap=2G!0x140000000"
 
 fail() {
 	printf 'hmm-vma: error: %s\n' "$*" >&2
@@ -76,12 +77,12 @@ export HMM_DAX_EXT4=/tmp/ext4 HMM_DAX_XFS=/tmp/xfs
 mkdir $HMM_DAX_EXT4 $HMM_DAX_XFS
 step mkfs.ext4 -q -F -b 4096 -E stride=512,stripe_width=512 "$ext4"
 step mount -t ext4 -o dax=always "$ext4" $HMM_DAX_EXT4
-step mkfs.xfs -q -f -b size=4096 -d su=2m,sw=1 "$xfs"
+step mkfs.xfs -q -f -b size=4096 -d su=2m,sw=1,agcount=2 "$xfs"
 step mount -t xfs -o dax=always "$xfs" $HMM_DAX_XFS
 
 region=$(region_at 0x124000000)
 HMM_DEVDAX_2M=$(device_dax "$region" $((2 << 20)))
-region=$(region_at 0x13fe00000)
+region=$(region_at 0x140000000)
 HMM_DEVDAX_1G=$(device_dax "$region" $((1 << 30)))
 export HMM_DEVDAX_2M HMM_DEVDAX_1G
 

@@ -448,6 +448,8 @@ static void check_special_leaf(struct __test_metadata *_metadata,
 	size_t at = n / 2 + 5;
 
 	ASSERT_NE(p, NULL);
+	/* Mixed maps get large leaves by the policy for huge pages. */
+	ASSERT_EQ(0, madvise(p, n * page, MADV_HUGEPAGE));
 	ASSERT_EQ(0, snapshot(p, n));
 	EXPECT_TRUE(all(0, n, 0));
 	EXPECT_EQ(-EFAULT, fault(p + at * page, 3, READ));
@@ -560,11 +562,11 @@ TEST_F(hmm_vma_weak, retrying_handlers_end_with_the_timeout)
 
 	fault_mode = HMM_RANGE_TEST_FAULT_UNLOCKED;
 	ASSERT_NE(p, NULL);
-	ASSERT_EQ(0, vma_set(3, 0, STUCK_MS / 20, 20));
+	ASSERT_EQ(0, vma_set(N - 1, 0, STUCK_MS / 20, 20));
 	EXPECT_EQ(-EBUSY, fault_once(&r, p, N, 300));
 	EXPECT_GE(r.elapsed_ns, 300 * 1000000ULL);
 	EXPECT_LT(r.elapsed_ns, (300 + GRACE_MS) * 1000000ULL);
-	EXPECT_EQ(3, populated(p, N));
+	EXPECT_EQ(N - 1, populated(p, N));
 }
 
 /* A call without time limit in a child; killed once a handler was called. */
@@ -731,11 +733,11 @@ TEST_F(hmm_dax_file, private_pages_are_copied)
 	p[7 * page] = 77;
 	EXPECT_EQ(1, file_byte(fd, 7 * page));
 
-	/* All others are still the file's. */
+	/* All others are still the file's, which has a large folio there. */
 	ASSERT_EQ(0, fault(p, n, READ));
-	EXPECT_TRUE(mapped(p, 0, 7, VALID, 0));
+	EXPECT_TRUE(mapped(p, 0, 7, VALID, ANY_ORDER));
 	EXPECT_TRUE(mapped(p, 7, 1, RW, 0));
-	EXPECT_TRUE(mapped(p, 8, n - 8, VALID, 0));
+	EXPECT_TRUE(mapped(p, 8, n - 8, VALID, ANY_ORDER));
 	EXPECT_EQ(pfn + 1, pfns[8] & HMM_RANGE_PFN_MASK);
 }
 
@@ -773,11 +775,11 @@ TEST_F(hmm_dax_file, truncated_pages_are_gone)
 	ASSERT_EQ(0, fault(p, n, RW));
 	ASSERT_EQ(0, ftruncate(fd, 2 * MB));
 	ASSERT_EQ(0, snapshot(p, n));
-	EXPECT_TRUE(mapped(p, 0, n / 2, RW, ANY_ORDER));
 	EXPECT_TRUE(all(n / 2, n / 2, 0));
 	EXPECT_EQ(-EFAULT, fault(p, n, READ));
 	EXPECT_EQ(-EFAULT, fault(p + 2 * MB, 1, RW));
 	EXPECT_EQ(0, fault(p, n / 2, RW));
+	EXPECT_TRUE(mapped(p, 0, n / 2, RW | ORDER(9), 0));
 }
 
 struct truncator {
@@ -831,6 +833,25 @@ TEST_F(hmm_dax_file, truncation_meanwhile_is_noticed)
 
 /* ---- device DAX ---- */
 
+/*
+ * Whether the last result is @n pages of the device from page @first on, with
+ * these flags. The device says where its memory is; pagemap would split a PUD.
+ */
+static bool is_device(const char *path, size_t first, size_t n, __u64 flags)
+{
+	char name[128];
+	__u64 pfn;
+	size_t i;
+
+	snprintf(name, sizeof(name), "/sys/bus/dax/devices/%s/resource",
+		 basename(path));
+	pfn = setting_number(name) / page;
+	for (i = 0; i < n; i++)
+		if (pfns[i] != (flags | (pfn + first + i)))
+			return all(i, 1, flags | (pfn + first + i));
+	return pfn;
+}
+
 /* Each leaf takes one fault, and every entry has the leaf's order. */
 TEST_F_TIMEOUT(hmm_devdax_weak, leaf_takes_one_fault, 120)
 {
@@ -849,12 +870,12 @@ TEST_F_TIMEOUT(hmm_devdax_weak, leaf_takes_one_fault, 120)
 	EXPECT_TRUE(all(0, n, 0));
 	ASSERT_EQ(0, fault(p, n, RW));
 	EXPECT_EQ(1, faults);
-	EXPECT_TRUE(mapped(p, 0, n, RW | order, 0));
+	EXPECT_TRUE(is_device(self->path, 0, n, RW | order));
 
 	/* Also as seen from inside. */
 	ASSERT_EQ(0, fault(p + 99 * page, n - 200, READ));
 	EXPECT_EQ(0, faults);
-	EXPECT_TRUE(mapped(p + 99 * page, 0, n - 200, RW | order, 0));
+	EXPECT_TRUE(is_device(self->path, 99, n - 200, RW | order));
 	p[variant->size - 1] = 77;
 	EXPECT_EQ(77, p[variant->size - 1]);
 }
