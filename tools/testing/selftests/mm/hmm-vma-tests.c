@@ -190,6 +190,15 @@ FIXTURE_SETUP(hmm_vma_weak)
 
 FIXTURE_TEARDOWN(hmm_vma_weak) { }
 
+/* hmm_vma_lock*: what only a call that takes its locks by itself can do. */
+FIXTURE(hmm_vma_lock_weak) { };
+FIXTURE_SETUP(hmm_vma_lock_weak)
+{
+	(void)skipped(vma_setup(HMM_RANGE_TEST_FAULT_UNLOCKED, true));
+}
+
+FIXTURE_TEARDOWN(hmm_vma_lock_weak) { }
+
 /* hmm_dax*: files and devices, with each way to fault them. */
 struct dax_where {
 	const char *variable;
@@ -523,6 +532,34 @@ TEST_F(hmm_vma, handlers_that_retry_are_called_again)
 		EXPECT_EQ((N - 2) * retries, c.retries);
 		EXPECT_EQ(N + (N - 2) * retries, c.faults);
 	}
+}
+
+/* Inside one VMA, its lock is enough for handlers that do with it. */
+TEST_F(hmm_vma_lock_weak, handlers_are_called_under_the_vma_lock)
+{
+	char *p = vma_map(HMM_VMA_PAGE, N, MAP_SHARED);
+	struct hmm_vma_counts c;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(0, fault(p, N, RW));
+	EXPECT_TRUE(mapped(p, 0, N, RW, 0));
+	c = counts();
+	EXPECT_EQ(N, c.vma_lock);
+	EXPECT_EQ(0, c.mmap_lock);
+}
+
+/* A page that has to be tried again is tried under the mmap lock. */
+TEST_F(hmm_vma_lock_weak, retries_are_called_under_the_mmap_lock)
+{
+	char *p = vma_map(HMM_VMA_RETRY, N, MAP_SHARED);
+	struct hmm_vma_counts c;
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(0, vma_set(0, 0, 1, 0));
+	ASSERT_EQ(0, fault(p, 1, RW));
+	c = counts();
+	EXPECT_EQ(1, c.vma_lock);
+	EXPECT_EQ(1, c.mmap_lock);
 }
 
 /* The time limit is on waiting, and this is not. */
