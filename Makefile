@@ -8,7 +8,7 @@
 
 # Read by the scripts; also from the environment. HMM_CACHE and HMM_OUT are
 # where downloads and results go.
-export LINUX FORCE PATCH FILE
+export LINUX FORCE PATCH FILE KEEP
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 16
@@ -51,6 +51,9 @@ test: ## run all tests, results in out/
 test-base: ## run the tests on the pristine base, for comparison
 	@harness/test-base
 
+bench: ## measure base and series, print a table (KEEP=NAME: in bench/reports)
+	@harness/bench
+
 check: ## check the style of all files here
 	@harness/check
 
@@ -70,4 +73,4 @@ clean: ## remove out/
 kernel kernel-debug callers check: deps tree
 
 .PHONY: help deps base tree series fold kernel kernel-debug callers run test \
-	test-base check base-path tree-path build-path clean
+	test-base bench check base-path tree-path build-path clean

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# With rows.awk: all rows as one JSON array, base and series side by side. A
+# number that was not measured is null.
+
+function number(v) {
+	return v == "" ? "null" : sprintf("%.6f", v)
+}
+
+END {
+	print "["
+	for (i = 1; i <= rows; i++) {
+		o = row_op[i]
+		b = row_backing[i]
+		s = row_size[i]
+		printf "{\"op\":\"%s\",\"backing\":\"%s\",\"size\":%d,", o, b, s
+		printf "\"per_page\":{\"base\":%s,\"series\":%s},",
+			number(cost("base", o, b, s)), number(cost("series", o, b, s))
+		printf "\"per_call\":{\"base\":%s,\"series\":%s}}%s\n",
+			number(call["base", o, b, s]), number(call["series", o, b, s]),
+			i < rows ? "," : ""
+	}
+	print "]"
+}

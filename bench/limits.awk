@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# With rows.awk: says of each limit whether it holds. Exit status 1 if one does
+# not. With partial=1, what was not measured is left out instead of failing.
+
+function limit(text, measured, most) {
+	if (measured == "") {
+		if (partial)
+			return
+		print "does not hold: " text ": not measured"
+		bad = 1
+		return
+	}
+	printf "%s: %s: measured %s, limit %s\n",
+		measured <= most ? "holds" : "does not hold", text,
+		short(measured), short(most)
+	if (measured > most)
+		bad = 1
+}
+
+function absolute_limits(    s) {
+	s = 64 * MB
+	limit("snapshot 4k, array, 64 MiB", cost("series", "snapshot", "4k", s), 25)
+	limit("snapshot thp-2m, array, 64 MiB",
+	      cost("series", "snapshot", "thp-2m", s), 4)
+	limit("snapshot hugetlb-2m, array, 64 MiB",
+	      cost("series", "snapshot", "hugetlb-2m", s), 4)
+	limit("snapshot thp-2m, extents, 64 MiB",
+	      cost("series", "snapshot-extents", "thp-2m", s), 0.5)
+	limit("snapshot hugetlb-1g, extents, 1 GiB",
+	      cost("series", "snapshot-extents", "hugetlb-1g", 1024 * MB), 0.005)
+	limit("fault thp-2m beyond the floor, 64 MiB",
+	      beyond("series", "thp-2m", s), 5)
+	limit("snapshot 4k, whole call on one page, limit is the base",
+	      call["series", "snapshot", "4k", 4096],
+	      call["base", "snapshot", "4k", 4096])
+}
+
+function difference(i,    b, s) {
+	b = cost("base", row_op[i], row_backing[i], row_size[i])
+	s = cost("series", row_op[i], row_backing[i], row_size[i])
+	return sprintf("%s %s %s: series %s, base %s (%+.1f%%)", row_op[i],
+		row_backing[i], size_name(row_size[i]), short(s), short(b),
+		b ? (s / b - 1) * 100 : 0)
+}
+
+# Is row i of the series above the base's, or with both set, is either above the
+# other one?
+function is_over(i, tolerance, both,    b, s) {
+	b = cost("base", row_op[i], row_backing[i], row_size[i])
+	s = cost("series", row_op[i], row_backing[i], row_size[i])
+	return b == "" || s == "" || s > b * tolerance || (both && b > s * tolerance)
+}
+
+# From which size on a row has a limit. Below, the cost of the call as such
+# prevails, or what the page allocator has at hand.
+function least_size(op) {
+	return op == "fault" || op == "populate" ? MB : 65536
+}
+
+# Large rows against the base. Small ones that are above it are only named.
+function compare(ops, tolerance, both, text,    i, n, over, large) {
+	for (i = 1; i <= rows; i++) {
+		if (!index(ops, " " row_op[i] " "))
+			continue
+		large = row_size[i] >= least_size(row_op[i])
+		n += large
+		if (!is_over(i, tolerance, both))
+			continue
+		if (large) {
+			over++
+			print "does not hold: " difference(i)
+		} else if (!both) {
+			print "no limit: " difference(i)
+		}
+	}
+	printf "%s: %s: %d of %d rows (populated from 64 KiB, else from 1 MiB)\n",
+		over || !n ? "does not hold" : "holds", text, n - over, n
+	if (over || !n)
+		bad = 1
+}
+
+END {
+	print "\nLimits, instructions per 4K page if nothing else is said\n"
+	absolute_limits()
+	compare(" snapshot refault fault ", 1.01, 0,
+		"series at most 1% above the base")
+	compare(" gup populate ", 1.02, 1,
+		"control: what the series does not change is within 2%")
+	exit bad
+}

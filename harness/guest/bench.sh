@@ -1,0 +1,40 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Runs hmm-bench on its device and on a DAX file system, which is on emulated
+# pmem (RAM that memmap= sets apart). Nothing else is to run meanwhile: no
+# khugepaged. The stride lets the blocks of files begin at 2M, so that they can
+# be mapped by 2M leaves.
+#
+# usage: bench.sh MODULE PROGRAM KERNEL [BACKING...]
+# boot: -i -m 6G -t 900 -a "memmap=512M!0x100000000 hugepagesz=1G hugepages=1"
+
+module=$1
+program=$2
+kernel=$3
+shift 3
+
+# Shows what a step prints only if it fails.
+step() {
+	"$@" >/tmp/step.log 2>&1 || {
+		cat /tmp/step.log >&2
+		echo "bench: error: set-up: '$*' failed" >&2
+		exit 1
+	}
+}
+
+thp=/sys/kernel/mm/transparent_hugepage
+echo madvise >$thp/enabled
+echo always >$thp/defrag
+echo 0 >$thp/khugepaged/defrag
+echo 4000000000 >$thp/khugepaged/scan_sleep_millisecs
+
+step insmod "$module"
+[ -b /dev/pmem0 ] || {
+	echo "bench: error: no /dev/pmem0: the kernel needs memmap=SIZE!START and CONFIG_BLK_DEV_PMEM" >&2
+	exit 1
+}
+mkdir /tmp/dax
+step mkfs.ext4 -q -F -b 4096 -E stride=512,stripe_width=512 /dev/pmem0
+step mount -o dax /dev/pmem0 /tmp/dax
+exec "$program" -k "$kernel" -d /tmp/dax "$@"
