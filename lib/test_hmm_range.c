@@ -521,7 +521,7 @@ static int hrt_ioctl_hold_mmap(struct hrt_file *hf, unsigned long ms)
 	if (ret)
 		return ret;
 	atomic_inc(&hf->holding);
-	if (schedule_timeout_killable(msecs_to_jiffies(ms)))
+	if (schedule_timeout_interruptible(msecs_to_jiffies(ms)))
 		ret = -EINTR;
 	atomic_dec(&hf->holding);
 	mmap_write_unlock(mm);

@@ -111,7 +111,8 @@ struct hmm_range_test_extent {
  * @reserved2: (in) must be 0
  *
  * The ioctl itself fails only if it did not get as far as to make a call, or
- * with EIO if the API claims to have put out more than there was room for.
+ * with EIO if the API claims to have put out more extents than there was room
+ * for. More runs than pages are a @result of -EIO.
  */
 struct hmm_range_test {
 	__u64	start;
@@ -178,8 +179,8 @@ struct hmm_range_test_status {
 #define HMM_RANGE_TEST_STATUS	_IOR('H', 0x22, struct hmm_range_test_status)
 /*
  * Takes the caller's mmap lock for write and keeps it for as many milliseconds
- * as the argument says, at most HMM_RANGE_TEST_MAX_SLEEP_MS, or until a fatal
- * signal.
+ * as the argument says, at most HMM_RANGE_TEST_MAX_SLEEP_MS, or until a signal,
+ * which is EINTR.
  */
 #define HMM_RANGE_TEST_HOLD_MMAP	_IO('H', 0x23)
 
