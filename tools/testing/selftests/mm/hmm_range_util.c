@@ -31,13 +31,13 @@
 #define SWAP_SIZE	(64 * MB)
 #define KPROBE_PMU	"/sys/bus/event_source/devices/kprobe/type"
 
-int dev = -1;
+int dev = -1, pagemap = -1;
 enum hmm_range_test_mode fault_mode;
 __u64 *pfns;
 __u64 faults;
 size_t page, pmd, nr_pmd;
 
-static int pagemap = -1, perf = -1;
+static int perf = -1;
 static char missing[128];	/* what the last no_*() said */
 
 /* ---- settings of the machine ---- */
@@ -163,6 +163,7 @@ void machine_save(void)
 	settings_save_all(THP_DIR, "enabled");
 	settings_save_all(THP_DIR, "shmem_enabled");
 	settings_save_all(HUGETLB_DIR, "nr_hugepages");
+	setting_save(KSM_DIR, "", "run");
 	swap_start();
 	atexit(machine_restore);
 }
@@ -339,7 +340,8 @@ bool orders_hold(const char *p, size_t n)
 		size_t size = 1UL << order, first = i & ~(size - 1);
 
 		for (k = first; k < first + size; k++)
-			if (k >= n || !(entry[k] & PM_PRESENT) == !!pfns[i] ||
+			if (k >= n || !(entry[k] & PM_PRESENT) ==
+				      !!(pfns[i] & VALID) ||
 			    (order && pfns[k] - pfns[i] != k - i))
 				return false;
 	}
@@ -358,6 +360,8 @@ pid_t peer_start(void)
 {
 	pid_t pid = fork();
 
+	if (pid < 0)
+		ksft_exit_fail_msg("cannot fork\n");
 	if (pid)
 		return pid;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -574,6 +578,7 @@ static int uffd_answer(struct uffd_server *s, struct uffd_msg *msg, void *src)
 		.len = s->leaf,
 	};
 	struct uffdio_writeprotect wp = { .range = at };
+	struct uffdio_rwprotect rwp = { .range = at };
 	struct uffdio_continue found = { .range = at };
 	struct uffdio_copy copy = {
 		.dst = at.start,
@@ -583,6 +588,8 @@ static int uffd_answer(struct uffd_server *s, struct uffd_msg *msg, void *src)
 
 	if (msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_WP)
 		return ioctl(s->uffd, UFFDIO_WRITEPROTECT, &wp);
+	if (msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_RWP)
+		return ioctl(s->uffd, UFFDIO_RWPROTECT, &rwp);
 	if (msg->arg.pagefault.flags & UFFD_PAGEFAULT_FLAG_MINOR)
 		return ioctl(s->uffd, UFFDIO_CONTINUE, &found);
 	return ioctl(s->uffd, UFFDIO_COPY, &copy);

@@ -38,8 +38,9 @@
 
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage"
 #define HUGETLB_DIR	"/sys/kernel/mm/hugepages"
+#define KSM_DIR		"/sys/kernel/mm/ksm"
 
-extern int dev;			/* the raw device */
+extern int dev, pagemap;	/* the raw device, /proc/self/pagemap */
 extern enum hmm_range_test_mode fault_mode;	/* for fault*() and range_of() */
 extern __u64 *pfns;		/* requests in, entries out */
 extern __u64 faults;		/* handle_mm_fault() calls of the last call */
@@ -83,7 +84,7 @@ const char *no_uffd(int *fd, __u64 features);
 									\
 	if (_why)							\
 		SKIP((void)0, "%s", _why);				\
-	!!_why;							\
+	!!_why;								\
 })
 
 /* ---- memory ---- */
@@ -169,7 +170,7 @@ void request_none(size_t pages);
 /*
  * Answers the events of a userfaultfd from a thread of its own until it is
  * stopped: fills missing pages with 7s, maps what the page cache has, and
- * removes write protection.
+ * removes protection from writing or from any access.
  */
 struct uffd_server {
 	int		uffd;
