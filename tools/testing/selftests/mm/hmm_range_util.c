@@ -12,6 +12,7 @@
 #include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -249,15 +250,26 @@ char *hugetlb_area(size_t len, unsigned int shift, int share)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/*
+ * MADV_PAGEOUT leaves out pages that another CPU has in a batch on the way to
+ * a list, and empties the batches of its own CPU only. So each gets its turn.
+ */
 bool page_out(char *p, size_t n)
 {
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t before, one;
 	int tries;
 
+	sched_getaffinity(0, sizeof(before), &before);
 	for (tries = 0; tries < 50 && populated(p, n); tries++) {
+		CPU_ZERO(&one);
+		CPU_SET(tries % cpus, &one);
+		sched_setaffinity(0, sizeof(one), &one);
 		madvise(p, n * page, MADV_PAGEOUT);
 		if (tries)
 			usleep(10000);
 	}
+	sched_setaffinity(0, sizeof(before), &before);
 	return !populated(p, n);
 }
 
