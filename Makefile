@@ -48,6 +48,9 @@ run: ## boot it and show it mirroring memory (FILE=PATH: that file as well)
 test: ## run all tests, results in out/
 	@harness/test
 
+stress: ## stress the debug kernel (SECONDS=1800)
+	@harness/stress $${SECONDS:-1800}
+
 test-base: ## run the tests on the pristine base, for comparison
 	@harness/test-base
 
@@ -73,4 +76,4 @@ clean: ## remove out/
 kernel kernel-debug callers check: deps tree
 
 .PHONY: help deps base tree series fold kernel kernel-debug callers run test \
-	test-base bench check base-path tree-path build-path clean
+	stress test-base bench check base-path tree-path build-path clean
