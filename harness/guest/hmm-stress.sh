@@ -5,7 +5,7 @@
 # pages, and an ordinary file system on a loop device for the file that it maps.
 #
 # usage: hmm-stress.sh [SECONDS [OPTION OF hmm-stress...]]
-# boot: -m 4G -t 300 -a "hugepagesz=2M hugepages=64" -q "-object memory-backend-ram,id=n0,size=2G -object memory-backend-ram,id=n1,size=2G -numa node,nodeid=0,memdev=n0,cpus=0 -numa node,nodeid=1,memdev=n1,cpus=1"
+# boot: -m 4G -t 300 -a "hugepagesz=2M hugepages=64" -q "-object memory-backend-ram,id=n0,size=2G -object memory-backend-ram,id=n1,size=2G -numa node,nodeid=0,memdev=n0,cpus=0-1 -numa node,nodeid=1,memdev=n1"
 
 seconds=${1:-60}
 [ $# -eq 0 ] || shift

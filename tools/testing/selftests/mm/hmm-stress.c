@@ -930,6 +930,8 @@ static void *cpu_thread(void *arg)
 			else
 				cpu_read(w, r, r->addr, i);
 		}
+		/* The mutators are to get most of the time. */
+		sched_yield();
 	}
 	return NULL;
 }
