@@ -235,7 +235,6 @@ static int hms_fault(struct hms_mirror *mirror, void __user *arg)
 
 	range.start = cmd.start;
 	range.end = cmd.end;
-	range.next = cmd.end;
 	range.partial = cmd.flags & HMM_STRESS_PARTIAL;
 	if (cmd.mode != HMM_STRESS_SNAPSHOT)
 		range.default_flags = HMM_PFN_REQ_FAULT;

@@ -155,7 +155,8 @@ struct worker {
 
 enum count {
 	C_FAULT, C_FAULT_SNAPSHOT, C_FAULT_LOCKED, C_FAULT_UNLOCKED,
-	C_FAULT_REFUSED, C_DEVICE_READ, C_DEVICE_WRITE, C_CPU_READ, C_CPU_WRITE,
+	C_FAULT_EXTENTS, C_FAULT_PARTIAL, C_FAULT_REFUSED,
+	C_DEVICE_READ, C_DEVICE_WRITE, C_CPU_READ, C_CPU_WRITE,
 	C_INVALIDATION, C_QUIET, C_OP,
 };
 
@@ -471,6 +472,10 @@ static int device_fault(struct region *r, struct hmm_stress_fault *f)
 	if (!f->result) {
 		count(C_FAULT);
 		count(C_FAULT_SNAPSHOT + f->mode);
+		if (f->max_extents)
+			count(C_FAULT_EXTENTS);
+		if (f->error)
+			count(C_FAULT_PARTIAL);
 	}
 	return f->result;
 }
@@ -488,8 +493,12 @@ static void fault_some(struct worker *w, struct region *r, size_t first,
 	bool stable = done == atomic_load(&r->vma_begun);
 	int ret;
 
-	f.flags = rnd(w, 2) * HMM_STRESS_WRITE;
+	f.flags = rnd(w, 2) * HMM_STRESS_WRITE | rnd(w, 2) * HMM_STRESS_PARTIAL;
+	if (rnd(w, 2))
+		f.max_extents = 1 + rnd(w, 64);
 	ret = device_fault(r, &f);
+	if (!ret)
+		ret = f.error;
 	stable = stable && done == atomic_load(&r->vma_begun);
 	if (ret == -EFAULT || ret == -EPERM)
 		count(C_FAULT_REFUSED);
@@ -973,6 +982,8 @@ static bool quiet_fault(struct region *r, size_t first, size_t n)
 	int ret = -EBUSY;
 
 	f.flags = HMM_STRESS_WRITE;
+	if (rnd(quiet, 2))
+		f.max_extents = 1 + rnd(quiet, 256);
 	for (tries = 0; tries < MAX_RETRIES && f.start < f.end; tries++) {
 		ret = device_fault(r, &f);
 		if (!ret)
@@ -1222,6 +1233,8 @@ static const char *const count_names[C_OP] = {
 	[C_FAULT_SNAPSHOT]	= "snapshot",
 	[C_FAULT_LOCKED]	= "fault under the mmap lock",
 	[C_FAULT_UNLOCKED]	= "fault without the mmap lock",
+	[C_FAULT_EXTENTS]	= "fault into extents",
+	[C_FAULT_PARTIAL]	= "fault done in part",
 	[C_FAULT_REFUSED]	= "fault refused",
 	[C_DEVICE_READ]		= "device read",
 	[C_DEVICE_WRITE]	= "device write",
