@@ -102,9 +102,9 @@ enum {
  * @again: a fault has outdated output of this pass, there has to be another
  * @may_unlock: fault handlers may drop the lock
  * @bounded: there is a @deadline
- * @faulted: page of the last fault
- * @waited: that fault dropped the lock and has to be tried again
- * @tried: it dropped the lock to wait, and need not do so again
+ * @waited: the last fault dropped the lock and has to be tried again
+ * @retry: page of a fault to be done under the mmap lock next, or 0
+ * @tried: page whose fault dropped the lock to wait and need not do so again
  * @reached: end of what faults have got to, in all passes
  * @deadline: jiffies at which to give up, see hmm_account()
  * @clock: jiffies up to which time has been accounted for
@@ -129,8 +129,8 @@ struct hmm_walk {
 	bool			may_unlock;
 	bool			bounded;
 	bool			waited;
-	bool			tried;
-	unsigned long		faulted;
+	unsigned long		retry;
+	unsigned long		tried;
 	unsigned long		reached;
 	unsigned long		deadline;
 	unsigned long		clock;
@@ -275,7 +275,7 @@ static int hmm_output(struct hmm_walk *hw, unsigned long addr,
 	}
 	if (range->hmm_pfns && !hw->again)
 		hmm_store(range->hmm_pfns + hmm_index(hw, addr), npages, entry);
-	if (hmm_traced() && entry & HMM_PFN_VALID)
+	if (hw->began && entry & HMM_PFN_VALID)
 		hw->leaves += ((npages - 1) >> hmm_pfn_to_map_order(entry)) + 1;
 	return 0;
 }
@@ -345,12 +345,14 @@ static inline unsigned long hmm_present_entry(unsigned long pfn, bool write)
 
 /*
  * A special mapping has no page to report. The exception is a write to a
- * private mapping, where a fault replaces it by a normal page.
+ * private mapping, where a fault replaces it by a normal page. The content of
+ * that is copied from the address space of the current task.
  */
 static unsigned long hmm_special_entry(const struct mm_walk *walk,
 				       unsigned long addr, bool write)
 {
 	bool cow = !write && vma_is_cow_mapping(walk->vma) &&
+		   walk->mm == current->mm &&
 		   hmm_unmet(hmm_request(walk->private, addr), HMM_PFN_VALID);
 
 	return cow ? 0 : HMM_PFN_ERROR;
@@ -365,95 +367,65 @@ static unsigned int hmm_congruent_order(unsigned long vpn, unsigned long pfn,
 	return diff ? min_t(unsigned int, __ffs(diff), max) : max;
 }
 
-/* Do PTEs map all of the aligned block around @addr like the one at @addr? */
-static bool hmm_pte_block(const struct mm_walk *walk, pte_t *ptep, pte_t pte,
-			  struct folio *folio, unsigned long addr,
-			  unsigned int order)
+/* How many PTEs from @ptep on, up to @max, map @folio with one permission. */
+static unsigned long hmm_pte_batch(struct folio *folio, pte_t *ptep, pte_t pte,
+				   unsigned long max)
 {
-	unsigned long pfn = pte_pfn(pte), nr = 1UL << order;
-	unsigned long before = (addr >> PAGE_SHIFT) & (nr - 1);
-	unsigned long start = addr - (before << PAGE_SHIFT);
-	pte_t first;
+	pte_t next = pte;
+	unsigned long nr;
 
-	if (pfn - before < folio_pfn(folio) || start < walk->vma->vm_start ||
-	    walk->vma->vm_end - start < nr << PAGE_SHIFT)
-		return false;
-
-	first = ptep_get(ptep - before);
-	return pte_present(first) && pte_pfn(first) == pfn - before &&
-	       folio_pte_batch_flags(folio, NULL, ptep - before, &first, nr,
-				     FPB_RESPECT_WRITE) == nr;
+	max = min(max, folio_pfn(folio) + folio_nr_pages(folio) - pte_pfn(pte));
+	for (nr = 1; nr < max; nr++) {
+		next = pte_advance_pfn(next, 1);
+		if (!pte_same(ptep_get(ptep + nr), next))
+			break;
+	}
+	/* They may still be the same but for how they have been used. */
+	return nr == max ? nr : folio_pte_batch_flags(folio, NULL, ptep, &pte,
+						      max, FPB_RESPECT_WRITE);
 }
 
 /*
- * PTEs from @ptep on that map @folio like @pte does, past @end if a block of
- * order @max that begins before @end would reach there. Blocks are smaller than
- * a page table, so all of it is under the same lock.
- */
-static unsigned long hmm_pte_batch(const struct mm_walk *walk, pte_t *ptep,
-				   pte_t pte, struct folio *folio,
-				   unsigned long addr, unsigned long end,
-				   unsigned int max)
-{
-	end = min(ALIGN(end, PAGE_SIZE << max), walk->vma->vm_end);
-	return folio_pte_batch_flags(folio, NULL, ptep, &pte,
-				     (end - addr) >> PAGE_SHIFT,
-				     FPB_RESPECT_WRITE);
-}
-
-/*
- * PTEs from @addr on map @nr pages of a large folio in a row, whose first entry
- * is @entry. Output them up to @end, as the largest aligned blocks there are, up
+ * PTEs of [addr, end) map pages of a large folio in a row, the first entry of
+ * which is @entry. Output them as the largest aligned blocks that there are, up
  * to order @max.
  */
 static int hmm_pte_blocks(struct hmm_walk *hw, unsigned long addr,
 			  unsigned long end, unsigned long entry,
-			  unsigned long nr, unsigned int max)
+			  unsigned int max)
 {
-	unsigned long step, stop;
+	unsigned long nr, step;
 	unsigned int order;
 	int ret = 0;
 
-	for (; nr && addr < end && !ret; nr -= step, entry += step) {
+	for (; addr < end && !ret; addr += step << PAGE_SHIFT, entry += step) {
+		nr = (end - addr) >> PAGE_SHIFT;
 		order = min_t(unsigned int, ilog2(nr),
 			      hmm_congruent_order(addr >> PAGE_SHIFT, 0, max));
 		step = order == max ? round_down(nr, 1UL << order) :
 				      1UL << order;
-		stop = min(addr + (step << PAGE_SHIFT), end);
-		ret = hmm_emit(hw, addr, stop, entry | hmm_order_flags(order));
-		addr = stop;
+		ret = hmm_emit(hw, addr, addr + (step << PAGE_SHIFT),
+			       entry | hmm_order_flags(order));
 	}
 	return ret;
 }
 
-/*
- * Output what maps pages of a large folio, from *@addrp on, and move that. Only
- * the first page of a walk can be in a block that begins before it.
- */
-static int hmm_pte_large(struct mm_walk *walk, pte_t *ptep, pte_t pte,
-			 unsigned long *addrp, unsigned long end, bool first)
+/* Output what maps pages of a large folio, from *@addrp on, and move that. */
+static int hmm_pte_large(struct hmm_walk *hw, pte_t *ptep, unsigned long *addrp,
+			 unsigned long end)
 {
-	unsigned long entry = hmm_present_entry(pte_pfn(pte), pte_write(pte));
-	unsigned long addr = *addrp, vpn = addr >> PAGE_SHIFT, nr;
+	unsigned long addr = *addrp;
+	pte_t pte = ptep_get(ptep);
 	struct folio *folio = page_folio(pte_page(pte));
-	unsigned int order, max;
+	unsigned int max;
 
 	max = min_t(unsigned int, folio_order(folio), HMM_PTE_MAX_ORDER);
-	max = hmm_congruent_order(vpn, pte_pfn(pte), max);
-
-	order = first && vpn & ((1UL << max) - 1) ? max : 0;
-	while (order && !hmm_pte_block(walk, ptep, pte, folio, addr, order))
-		order--;
-	if (order) {
-		*addrp = min(end, ALIGN_DOWN(addr, PAGE_SIZE << order) +
-				  (PAGE_SIZE << order));
-		return hmm_emit(walk->private, addr, *addrp,
-				entry | hmm_order_flags(order));
-	}
-
-	nr = hmm_pte_batch(walk, ptep, pte, folio, addr, end, max);
-	*addrp = min(end, addr + (nr << PAGE_SHIFT));
-	return hmm_pte_blocks(walk->private, addr, end, entry, nr, max);
+	max = hmm_congruent_order(addr >> PAGE_SHIFT, pte_pfn(pte), max);
+	*addrp += hmm_pte_batch(folio, ptep, pte, (end - addr) >> PAGE_SHIFT) <<
+		  PAGE_SHIFT;
+	return hmm_pte_blocks(hw, addr, *addrp,
+			      hmm_present_entry(pte_pfn(pte), pte_write(pte)),
+			      max);
 }
 
 /*
@@ -473,7 +445,8 @@ static unsigned long hmm_pte_run(pte_t *ptep, pte_t pte,
 
 	for (nr = 1; nr < max; nr++) {
 		pte = pte_advance_pfn(pte, 1);
-		if (!pte_same(ptep_get(++ptep), pte) || PageCompound(++page))
+		/* Behind a small page there is no tail. */
+		if (!pte_same(ptep_get(++ptep), pte) || PageHead(++page))
 			break;
 	}
 	return nr;
@@ -513,7 +486,7 @@ static int hmm_pte_small(struct hmm_walk *hw, pte_t *ptep, unsigned long *addrp,
 		    hmm_present_entry(0, pte_write(pte)) != flags)
 			break;
 		page = pte_page(pte);
-		if (PageCompound(page))
+		if (PageCompound(page) && end - addr != PAGE_SIZE)
 			break;
 
 		nr = hmm_pte_run(ptep, pte, page, (end - addr) >> PAGE_SHIFT);
@@ -559,17 +532,18 @@ static unsigned long hmm_pte_entry(const struct mm_walk *walk, pte_t pte,
 
 /* Output what is at *@addrp, and as much after it as is cheap; move that. */
 static int hmm_pte_step(struct mm_walk *walk, pte_t *ptep, unsigned long *addrp,
-			unsigned long end, bool first)
+			unsigned long end)
 {
 	struct hmm_walk *hw = walk->private;
 	unsigned long addr = *addrp;
 	pte_t pte = ptep_get(ptep);
 
-	if (hmm_pte_is_plain(pte)) {
-		if (PageCompound(pte_page(pte)))
-			return hmm_pte_large(walk, ptep, pte, addrp, end, first);
-		return hmm_pte_small(hw, ptep, addrp, end);
-	}
+	/* A single page makes no block, whatever it belongs to. */
+	if (hmm_pte_is_plain(pte))
+		return end - addr != PAGE_SIZE && PageCompound(pte_page(pte)) ?
+			hmm_pte_large(hw, ptep, addrp, end) :
+			hmm_pte_small(hw, ptep, addrp, end);
+
 	*addrp = pte_none(pte) ? hmm_pte_hole_end(hw, ptep, addr, end) :
 				 addr + PAGE_SIZE;
 	return hmm_emit(hw, addr, *addrp, hmm_pte_entry(walk, pte, addr));
@@ -594,7 +568,7 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 	ptep = ptes;
 	for (addr = from; addr < end && !ret; addr = next) {
 		next = addr;
-		ret = hmm_pte_step(walk, ptep, &next, end, addr == from);
+		ret = hmm_pte_step(walk, ptep, &next, end);
 		ptep += (next - addr) >> PAGE_SHIFT;
 	}
 	pte_unmap_unlock(ptes, ptl);
@@ -836,39 +810,58 @@ static int hmm_may_go_on(const struct hmm_walk *hw)
 	return 0;
 }
 
+/* What does not differ between the pages that a fault step goes on with. */
 static unsigned int hmm_fault_flags(const struct hmm_walk *hw)
 {
 	unsigned int flags = FAULT_FLAG_REMOTE;
 
-	if (hw->write)
-		flags |= FAULT_FLAG_WRITE;
 	if (hw->may_unlock)
 		flags |= FAULT_FLAG_ALLOW_RETRY | FAULT_FLAG_KILLABLE;
 	if (hw->vma_locked)
 		flags |= FAULT_FLAG_VMA_LOCK;
-	if (hw->tried && hw->addr == hw->faulted)
-		flags |= FAULT_FLAG_TRIED;
 	return flags;
 }
 
-/*
- * The handler has dropped the lock. Under the VMA lock that can also mean that
- * it wants the mmap lock before it begins.
- */
+static void hmm_unlock(struct hmm_walk *hw)
+{
+	if (hw->vma_locked)
+		vma_end_read(hw->vma_locked);
+	else
+		mmap_read_unlock(hw->range->notifier->mm);
+	hw->vma_locked = NULL;
+}
+
+/* The handler has dropped the lock, perhaps because it wants the mmap lock. */
 static int hmm_fault_unlocked(struct hmm_walk *hw, vm_fault_t fault)
 {
 	/* Only a broken handler unlocks what is not its to unlock. */
 	if (WARN_ON_ONCE(!hw->may_unlock))
 		return -EFAULT;
 
-	hw->waited = fault & VM_FAULT_RETRY;
-	hw->tried = hw->waited && (!hw->vma_locked || fault & VM_FAULT_MAJOR);
+	if (fault & VM_FAULT_RETRY) {
+		hw->waited = true;
+		hw->retry = hw->addr;
+		if (!hw->vma_locked || fault & VM_FAULT_MAJOR)
+			hw->tried = hw->addr;
+	}
 	hw->vma_locked = NULL;
 	return HMM_STEP_RELOCK;
 }
 
+/*
+ * As in mm/memory.c, handlers that do not map pages around the faulting one are
+ * not called under the lock of a VMA. hugetlb has one of its own.
+ */
+static bool hmm_fault_needs_mmap_lock(const struct hmm_walk *hw)
+{
+	const struct vm_operations_struct *vm_ops = hw->vma->vm_ops;
+
+	return hw->vma_locked && vm_ops && !vm_ops->map_pages &&
+	       !is_vm_hugetlb_page(hw->vma);
+}
+
 /* Fault the page at hw->addr. */
-static int hmm_fault(struct hmm_walk *hw)
+static int hmm_fault(struct hmm_walk *hw, unsigned int flags)
 {
 	vm_fault_t fault;
 	int ret;
@@ -884,11 +877,13 @@ static int hmm_fault(struct hmm_walk *hw)
 			return ret;
 	}
 
-	fault = handle_mm_fault(hw->vma, hw->addr, hmm_fault_flags(hw), NULL);
+	if (hw->write)
+		flags |= FAULT_FLAG_WRITE;
+	if (hw->tried == hw->addr)
+		flags |= FAULT_FLAG_TRIED;
+	fault = handle_mm_fault(hw->vma, hw->addr, flags, NULL);
 	hw->faults++;
-	hw->faulted = hw->addr;
 	hw->waited = false;
-	hw->tried = false;
 	if (fault & (VM_FAULT_COMPLETED | VM_FAULT_RETRY))
 		return hmm_fault_unlocked(hw, fault);
 	if (fault & VM_FAULT_ERROR) {
@@ -967,23 +962,29 @@ static bool hmm_fault_reaches_back(const struct hmm_walk *hw,
 	return addr & ~PMD_MASK || (vma->vm_ops && vma->vm_ops->huge_fault);
 }
 
-/* The fault step, from the page at hw->addr on. */
-static int hmm_fault_run(struct hmm_walk *hw)
+/* The fault step, from the page at hw->addr on. Output ends at @from so far. */
+static int hmm_fault_run(struct hmm_walk *hw, unsigned long from)
 {
 	struct hmm_range *range = hw->range;
-	unsigned long from = hw->addr;
+	unsigned int flags = hmm_fault_flags(hw);
 	unsigned long limit;
 	int ret;
 
+	if (hmm_fault_needs_mmap_lock(hw)) {
+		hmm_unlock(hw);
+		hw->retry = hw->addr;
+		return HMM_STEP_RELOCK;
+	}
+
 	/* To the end of the page table, but not beyond what can be reported. */
-	limit = min3(hw->end, hw->vma->vm_end, ALIGN(from + 1, PMD_SIZE));
+	limit = min3(hw->end, hw->vma->vm_end, ALIGN(hw->addr + 1, PMD_SIZE));
 	if (range->extents)
 		limit = min(limit, from + PAGE_SIZE * (range->max_extents -
 						       range->nr_extents));
 	if (hmm_fault_reaches_back(hw, from))
 		hw->again = true;
 	do {
-		ret = hmm_fault(hw);
+		ret = hmm_fault(hw, flags);
 	} while (!ret && hmm_fault_next(hw, limit));
 
 	if (ret && ret != HMM_STEP_RELOCK)
@@ -994,6 +995,25 @@ static int hmm_fault_run(struct hmm_walk *hw)
 	else if (!ret && hw->addr + PAGE_SIZE == hw->end)
 		hw->addr = hw->end;
 	return ret;
+}
+
+/*
+ * The lock has been dropped for a fault that is still to be done, now under the
+ * mmap lock. Of its page nothing is known any more but the address.
+ */
+static int hmm_fault_again(struct hmm_walk *hw)
+{
+	unsigned long from = hw->addr;
+
+	hw->addr = hw->retry;
+	hw->retry = 0;
+	hw->pmdp = NULL;
+	hw->vma = vma_lookup(hw->range->notifier->mm, hw->addr);
+	if (hw->vma && hmm_vma_usable(hw->vma))
+		return hmm_fault_run(hw, from);
+
+	hw->addr = from;
+	return 0;
 }
 
 /*
@@ -1019,15 +1039,17 @@ static int hmm_cut_off(struct hmm_walk *hw, int error)
  */
 static int hmm_range_populate(struct hmm_walk *hw)
 {
-	int ret;
+	int ret = 0;
 
-	do {
+	if (hw->retry)
+		ret = hmm_fault_again(hw);
+	while (!ret && hw->addr < hw->end) {
 		ret = hmm_walk_on(hw);
 		if (ret == HMM_STEP_FAULT)
-			ret = hmm_fault_run(hw);
+			ret = hmm_fault_run(hw, hw->addr);
 		else if (!ret)
 			hw->addr = hw->end;
-	} while (!ret && hw->addr < hw->end);
+	}
 
 	if (ret < 0)
 		return hmm_cut_off(hw, ret);
@@ -1053,13 +1075,13 @@ static void hmm_pass_begin(struct hmm_walk *hw)
 /*
  * If one VMA is all that is left of the range, its lock will do, and writers of
  * the mmap lock are not waited for. A page that has to be tried again gets the
- * mmap lock, since some fault handlers insist on it.
+ * mmap lock.
  */
 static bool hmm_lock_vma(struct hmm_walk *hw)
 {
 	struct vm_area_struct *vma;
 
-	if (hw->waited)
+	if (hw->retry)
 		return false;
 
 	vma = lock_vma_under_rcu(hw->range->notifier->mm, hw->addr);
@@ -1077,15 +1099,6 @@ static int hmm_lock(struct hmm_walk *hw)
 {
 	return hmm_lock_vma(hw) ? 0 :
 		mmap_read_lock_killable(hw->range->notifier->mm);
-}
-
-static void hmm_unlock(struct hmm_walk *hw)
-{
-	if (hw->vma_locked)
-		vma_end_read(hw->vma_locked);
-	else
-		mmap_read_unlock(hw->range->notifier->mm);
-	hw->vma_locked = NULL;
 }
 
 /* hmm_range_populate() with the lock taken here; ends without it. */
@@ -1178,6 +1191,7 @@ static int hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
 		.end = range->end,
 		.done = range->start,
 		.may_unlock = may_unlock,
+		.tried = ULONG_MAX,
 		.reached = range->start,
 		.bounded = timeout != 0,
 		.deadline = jiffies + timeout,

@@ -101,14 +101,17 @@ static inline phys_addr_t hmm_pfn_to_phys(unsigned long entry)
  *
  * The page lies in a block of 1 << order pages that starts at a virtual
  * address aligned to the block's size, is physically contiguous and aligned in
- * the same way, and has one permission. The block can begin before
- * hmm_range.start and extend beyond hmm_range.end, and so beyond what the
- * notifier covers: a driver that maps whole blocks has to clip them to that.
+ * the same way, and has one permission.
  *
  * From the order of a PMD on, the block is a huge page table entry or a hugetlb
- * page, and a change of any part of it invalidates all of it. Below, it can be
- * PTEs that map one large folio and are changed one by one: a driver that maps
- * such a block as a whole has to cope with an invalidation of a part.
+ * page, and a change of any part of it invalidates all of it. It can begin
+ * before hmm_range.start and extend beyond hmm_range.end, and so beyond what the
+ * notifier covers: a driver that maps whole blocks has to clip them to that. So
+ * can small hugetlb pages.
+ *
+ * Below, it is a block of PTEs that map one large folio and can change one by
+ * one: a driver that maps such a block as a whole has to cope with an
+ * invalidation of a part. These are looked for within the range only.
  *
  * Context: As hmm_pfn_to_page().
  *

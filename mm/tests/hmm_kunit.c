@@ -439,7 +439,7 @@ static unsigned long hmm_test_pte(struct hmm_test *ht, pte_t *ptep)
 	unsigned long next = ht->range.start;
 
 	ht->range.nr_extents = 0;
-	if (hmm_pte_step(&ht->walk, ptep, &next, ht->range.end, true))
+	if (hmm_pte_step(&ht->walk, ptep, &next, ht->range.end))
 		return 0x55;
 	return ht->pfns[0];
 }
@@ -552,8 +552,9 @@ static void hmm_test_pte_blocks(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, 0,
 				hmm_pte_blocks(&ht->hw,
 					       hmm_test_addr(cases[i].page),
-					       ht->range.end, entry,
-					       cases[i].nr, cases[i].max));
+					       hmm_test_addr(cases[i].page +
+							     cases[i].nr),
+					       entry, cases[i].max));
 		for (j = 0; j < cases[i].nr; j++)
 			KUNIT_EXPECT_EQ_MSG(test,
 					    ht->pfns[cases[i].page + j],
@@ -638,6 +639,7 @@ static void hmm_test_special(struct kunit *test)
 	unsigned long addr = ht->range.start;
 
 	vm_flags_init(&ht->vma, VM_READ | VM_MAYWRITE | VM_MIXEDMAP);
+	ht->walk.mm = current->mm;
 	hmm_test_request(test, HMM_TEST_WRITE, 0);
 	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false), 0);
 	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, true),
@@ -645,6 +647,13 @@ static void hmm_test_special(struct kunit *test)
 	hmm_test_request(test, HMM_TEST_READ, 0);
 	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false),
 			HMM_PFN_ERROR);
+
+	/* Not for another address space: it would be copied from this one. */
+	ht->walk.mm = &init_mm;
+	hmm_test_request(test, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, hmm_special_entry(&ht->walk, addr, false),
+			HMM_PFN_ERROR);
+	ht->walk.mm = current->mm;
 
 	vm_flags_init(&ht->vma, VM_READ | VM_MAYWRITE | VM_SHARED | VM_MIXEDMAP);
 	hmm_test_request(test, HMM_TEST_WRITE, 0);

@@ -360,9 +360,11 @@ TEST_F(hmm_extent, contiguous_small_pages)
 	EXPECT_TRUE(EXTENTS_ARE(&r, { 1, VALID }, { nr_pmd - 1, RW }));
 	ASSERT_TRUE(report(&r, p + half * page, half, RW));
 	EXPECT_TRUE(EXTENTS_ARE(&r, { half, RW | ORDER(8) }));
-	/* The block is larger than the range, which the extent is not. */
+	/* Blocks are looked for in the range; the smallest one counts. */
 	ASSERT_TRUE(report(&r, p + (half + 5) * page, 3, RW));
-	EXPECT_TRUE(EXTENTS_ARE(&r, { 3, RW | ORDER(8) }));
+	EXPECT_TRUE(EXTENTS_ARE(&r, { 3, RW }));
+	ASSERT_TRUE(report(&r, p + (half + 4) * page, 4, RW));
+	EXPECT_TRUE(EXTENTS_ARE(&r, { 4, RW | ORDER(2) }));
 }
 
 /* Folios of 64K: runs of whole ones, none of a smaller order. */
@@ -407,8 +409,8 @@ static bool no_thp_pair(struct __test_metadata *_metadata, char **p)
 {
 	if (skipped(no_thp()))
 		return true;
-	*p = thp_pair(16);
-	return skipped(*p ? NULL : "no physically contiguous THPs among 16");
+	*p = thp_pair(128);
+	return skipped(*p ? NULL : "no physically contiguous THPs among 128");
 }
 
 TEST_F(hmm_extent, contiguous_thps_are_one)

@@ -220,8 +220,11 @@ TEST_F(hmm_snapshot_weak, mthp_is_reported_with_its_order)
 	EXPECT_TRUE(mapped(p, 0, 4 * in_folio, RW | ORDER(4), 0));
 	EXPECT_TRUE(all(4 * in_folio, nr_pmd - 4 * in_folio, 0));
 
-	ASSERT_EQ(0, snapshot(p + 3 * page, 35));
-	EXPECT_TRUE(mapped(p + 3 * page, 0, 35, RW | ORDER(4), 0));
+	/* Blocks are looked for in the range: one is whole, two are cut. */
+	ASSERT_EQ(0, snapshot(p + 8 * page, 32));
+	EXPECT_TRUE(mapped(p + 8 * page, 0, 8, RW | ORDER(3), 0));
+	EXPECT_TRUE(mapped(p + 8 * page, 8, 16, RW | ORDER(4), 0));
+	EXPECT_TRUE(mapped(p + 8 * page, 24, 8, RW | ORDER(3), 0));
 }
 
 /* ---- exactly what was asked for ---- */

@@ -159,12 +159,24 @@ static void wake(int sig)
 {
 }
 
-/* Holds the mmap lock for @ms from now on. */
+/*
+ * Holds the mmap lock for @ms from now on. If this very thread meets a page of
+ * its own that takes the lock to fault in, it misses that and has to try again.
+ */
 static bool hold_start(struct side *s, unsigned int ms)
 {
-	*s = (struct side) { .act = act_hold, .len = ms, .once = true };
+	int tries;
+
 	signal(SIGUSR1, wake);
-	return !side_start(s) && comes(is_holding);
+	for (tries = 0; tries < 3; tries++) {
+		*s = (struct side) { .act = act_hold, .len = ms, .once = true };
+		if (side_start(s))
+			return false;
+		if (comes(is_holding))
+			return true;
+		side_stop(s);
+	}
+	return false;
 }
 
 static void hold_stop(struct side *s)

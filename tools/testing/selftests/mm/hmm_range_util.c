@@ -349,9 +349,12 @@ bool orders_hold(const char *p, size_t n)
 	for (i = 0; i < n; i++) {
 		__u64 order = (pfns[i] & HMM_RANGE_PFN_ORDER_MASK) >>
 				 HMM_RANGE_PFN_ORDER_SHIFT;
-		size_t size = 1UL << order, first = i & ~(size - 1);
+		size_t size = 1UL << order;
+		size_t before = ((uintptr_t)p / page + i) & (size - 1);
 
-		for (k = first; k < first + size; k++)
+		if (before > i)
+			return false;
+		for (k = i - before; k < i - before + size; k++)
 			if (k >= n || !(entry[k] & PM_PRESENT) ==
 				      !!(pfns[i] & VALID) ||
 			    (order && pfns[k] - pfns[i] != k - i))

@@ -134,8 +134,8 @@ bool all(size_t first, size_t n, __u64 value);
 /*
  * Whether each order in the last result, which was for @n pages at @p, means
  * what it says: the naturally aligned block of that many pages around the entry
- * is mapped, contiguously and with the same access. Index 0 has to be aligned
- * to the largest order.
+ * is in the range and mapped, contiguously and with the same access. For orders
+ * below that of a PMD, or a range that no larger leaf reaches out of.
  */
 bool orders_hold(const char *p, size_t n);
 
