@@ -29,7 +29,7 @@ DECLARE_EVENT_CLASS(hmm_range,
 		__field(unsigned long, leaves)
 		__field(unsigned long, faults)
 		__field(unsigned long, retries)
-		__field(u64, ns)
+		__field(unsigned long long, ns)
 	),
 
 	TP_fast_assign(
