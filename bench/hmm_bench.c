@@ -158,7 +158,7 @@ static int bench_alloc_pfns(struct bench_ctx *ctx)
 #ifdef HMM_BENCH_EXTENTS
 static int bench_snapshot_extents(struct bench_ctx *ctx)
 {
-	const struct hmm_extent *extent;
+	const struct hmm_extent *extent = NULL;
 	struct hmm_range *range = &ctx->range;
 	int ret;
 
@@ -171,7 +171,7 @@ static int bench_snapshot_extents(struct bench_ctx *ctx)
 	ret = bench_snapshot(ctx);
 	if (!ret) {
 		ctx->call.extents = range->nr_extents;
-		hmm_range_for_each_extent(range, extent)
+		while (hmm_range_next_extent(range, &extent))
 			bench_count(ctx, extent->entry, extent->npages);
 	}
 	kvfree(range->extents);

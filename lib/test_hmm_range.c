@@ -91,7 +91,7 @@ struct hrt_file {
  * @range: argument of the call
  * @cmd: the user's struct, results are put in before it goes back
  * @request: input entries, read only once filled in; NULL with no pfn array
- * @runs: what hmm_range_for_each_run() found
+ * @runs: what hmm_range_next_run() found
  * @pages: entries that the range spans, 0 with no pfn array
  */
 struct hrt_ctx {
@@ -300,10 +300,10 @@ static int hrt_call_locked(struct hrt_ctx *ctx)
 static int hrt_find_runs(struct hrt_ctx *ctx)
 {
 	struct hmm_range_test *cmd = &ctx->cmd;
-	struct hmm_extent run;
+	struct hmm_extent run = { };
 
 	cmd->nr_runs = 0;
-	hmm_range_for_each_run(&ctx->range, &run) {
+	while (hmm_range_next_run(&ctx->range, &run)) {
 		if (cmd->nr_runs == ctx->pages)
 			return -EIO;
 		if (cmd->nr_runs < cmd->max_runs)

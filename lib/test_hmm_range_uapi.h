@@ -53,7 +53,7 @@ enum hmm_range_test_mode {
  * @HMM_RANGE_TEST_NO_PFNS: hmm_range::hmm_pfns is NULL. The range may then be of
  *	any size; npfns has to be 0
  * @HMM_RANGE_TEST_PARTIAL: hmm_range::partial
- * @HMM_RANGE_TEST_RUNS: go through the pfn array by hmm_range_for_each_run() and
+ * @HMM_RANGE_TEST_RUNS: go through the pfn array by hmm_range_next_run() and
  *	report the runs
  */
 #define HMM_RANGE_TEST_POISON		_BITUL(0)

@@ -180,11 +180,11 @@ static void hms_store_extent(struct hms_mirror *mirror,
 static void hms_store(struct hms_mirror *mirror, const struct hmm_range *range)
 {
 	unsigned long first = hms_index(mirror, range->start);
-	const struct hmm_extent *extent;
+	const struct hmm_extent *extent = NULL;
 	unsigned long i, pages;
 
 	if (range->extents) {
-		hmm_range_for_each_extent(range, extent)
+		while (hmm_range_next_extent(range, &extent))
 			hms_store_extent(mirror, extent);
 		return;
 	}

@@ -870,7 +870,7 @@ static int hmm_fault(struct hmm_walk *hw, unsigned int flags)
 		return -EPERM;
 
 	/* Within one jiffy, nothing can have changed but these two. */
-	if (hw->clock != jiffies || need_resched() || signal_pending(current)) {
+	if (time_after(jiffies, hw->clock) || need_resched() || signal_pending(current)) {
 		hmm_account(hw);
 		ret = hmm_may_go_on(hw);
 		if (ret)
@@ -1235,11 +1235,12 @@ static int hmm_walk_fini(struct hmm_walk *hw, int ret)
 }
 
 /**
- * hmm_range_next_run() - find the next run of hmm_range.hmm_pfns
- * @range: after a call that returned 0
- * @run: in: the previous run, or hmm_range.start and no page; out: the next one
+ * hmm_range_next_run() - go through hmm_range.hmm_pfns run by run
+ * @range: a range after a call that returned 0
+ * @run: in: the last run, or one of 0 pages at first; out: the next one
  *
- * The work horse of hmm_range_for_each_run().
+ * To be used as the condition of a loop. The runs are those that
+ * hmm_range.extents would hold.
  *
  * Context: As hmm_pfn_to_page().
  *
@@ -1247,7 +1248,7 @@ static int hmm_walk_fini(struct hmm_walk *hw, int ret)
  */
 bool hmm_range_next_run(const struct hmm_range *range, struct hmm_extent *run)
 {
-	unsigned long addr = hmm_extent_end(run);
+	unsigned long addr = run->npages ? hmm_extent_end(run) : range->start;
 	const unsigned long *pfn;
 
 	if (addr >= range->next)

@@ -241,28 +241,22 @@ struct hmm_range {
 };
 
 /**
- * hmm_range_for_each_extent() - go through hmm_range.extents
- * @range: (struct hmm_range \*) after a call that returned 0
- * @extent: (const struct hmm_extent \*) each run in turn
+ * hmm_range_next_extent() - go through hmm_range.extents
+ * @range: a range after a call that returned 0
+ * @extent: in: %NULL or the last extent; out: the next one
+ *
+ * To be used as the condition of a loop.
  *
  * Context: As hmm_pfn_to_page().
- */
-#define hmm_range_for_each_extent(range, extent)			\
-	for ((extent) = (range)->extents;				\
-	     (extent) < (range)->extents + (range)->nr_extents; (extent)++)
-
-/**
- * hmm_range_for_each_run() - go through hmm_range.hmm_pfns run by run
- * @range: (struct hmm_range \*) after a call that returned 0
- * @run: (struct hmm_extent \*) where to put each run in turn
  *
- * The runs are those that hmm_range.extents would hold.
- *
- * Context: As hmm_pfn_to_page().
+ * Return: whether there is one.
  */
-#define hmm_range_for_each_run(range, run)				\
-	for ((run)->start = (range)->start, (run)->npages = 0;		\
-	     hmm_range_next_run(range, run); )
+static inline bool hmm_range_next_extent(const struct hmm_range *range,
+					 const struct hmm_extent **extent)
+{
+	*extent = *extent ? *extent + 1 : range->extents;
+	return *extent < range->extents + range->nr_extents;
+}
 
 bool hmm_range_next_run(const struct hmm_range *range, struct hmm_extent *run);
 

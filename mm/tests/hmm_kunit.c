@@ -321,8 +321,8 @@ static void hmm_test_expect_four_runs(struct kunit *test, unsigned int i,
 static void hmm_test_extents(struct kunit *test)
 {
 	struct hmm_test *ht = test->priv;
-	const struct hmm_extent *extent;
-	struct hmm_extent run;
+	const struct hmm_extent *extent = NULL;
+	struct hmm_extent run = { };
 	unsigned int i = 0;
 
 	ht->range.extents = ht->extents;
@@ -334,12 +334,12 @@ static void hmm_test_extents(struct kunit *test)
 	hmm_walk_fini(&ht->hw, 0);
 
 	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 4);
-	hmm_range_for_each_extent(&ht->range, extent)
+	while (hmm_range_next_extent(&ht->range, &extent))
 		hmm_test_expect_four_runs(test, i++, extent);
 	KUNIT_EXPECT_EQ(test, i, 4);
 
 	i = 0;
-	hmm_range_for_each_run(&ht->range, &run)
+	while (hmm_range_next_run(&ht->range, &run))
 		hmm_test_expect_four_runs(test, i++, &run);
 	KUNIT_EXPECT_EQ(test, i, 4);
 }

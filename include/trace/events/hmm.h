@@ -14,41 +14,35 @@
 #include <linux/tracepoint.h>
 
 DECLARE_EVENT_CLASS(hmm_range,
-
-	TP_PROTO(const struct hmm_range *range, int result, unsigned long leaves,
-		 unsigned long faults, unsigned long passes, u64 began),
-
-	TP_ARGS(range, result, leaves, faults, passes, began),
-
-	TP_STRUCT__entry(
-		__field(unsigned long, start)
-		__field(unsigned long, end)
-		__field(int, result)
-		__field(int, error)
-		__field(unsigned long, pages)
-		__field(unsigned long, leaves)
-		__field(unsigned long, faults)
-		__field(unsigned long, retries)
-		__field(unsigned long long, ns)
-	),
-
-	TP_fast_assign(
-		__entry->start = range->start;
-		__entry->end = range->end;
-		__entry->result = result;
-		__entry->error = range->error;
-		__entry->pages = (range->next - range->start) >> PAGE_SHIFT;
-		__entry->leaves = leaves;
-		__entry->faults = faults;
-		__entry->retries = passes ? passes - 1 : 0;
-		/* A call that began before tracing did has no time. */
-		__entry->ns = began ? local_clock() - began : 0;
-	),
-
-	TP_printk("start=%#lx end=%#lx result=%d error=%d pages=%lu leaves=%lu faults=%lu retries=%lu ns=%llu",
-		  __entry->start, __entry->end, __entry->result, __entry->error,
-		  __entry->pages, __entry->leaves, __entry->faults,
-		  __entry->retries, __entry->ns)
+		    TP_PROTO(const struct hmm_range *range, int result,
+			     unsigned long leaves, unsigned long faults,
+			     unsigned long passes, u64 began),
+		    TP_ARGS(range, result, leaves, faults, passes, began),
+		    TP_STRUCT__entry(__field(unsigned long, start)
+				     __field(unsigned long, end)
+				     __field(int, result)
+				     __field(int, error)
+				     __field(unsigned long, pages)
+				     __field(unsigned long, leaves)
+				     __field(unsigned long, faults)
+				     __field(unsigned long, retries)
+				     __field(unsigned long long, ns)),
+		    TP_fast_assign(__entry->start = range->start;
+				   __entry->end = range->end;
+				   __entry->result = result;
+				   __entry->error = range->error;
+				   __entry->pages = (range->next -
+						     range->start) >> PAGE_SHIFT;
+				   __entry->leaves = leaves;
+				   __entry->faults = faults;
+				   __entry->retries = passes ? passes - 1 : 0;
+				   /* One that began before tracing has no time. */
+				   __entry->ns = began ?
+						 local_clock() - began : 0;),
+		    TP_printk("start=%#lx end=%#lx result=%d error=%d pages=%lu leaves=%lu faults=%lu retries=%lu ns=%llu",
+			      __entry->start, __entry->end, __entry->result,
+			      __entry->error, __entry->pages, __entry->leaves,
+			      __entry->faults, __entry->retries, __entry->ns)
 );
 
 /*
@@ -59,20 +53,18 @@ DECLARE_EVENT_CLASS(hmm_range,
  * passes there were than one.
  */
 DEFINE_EVENT(hmm_range, hmm_range_fault,
-
-	TP_PROTO(const struct hmm_range *range, int result, unsigned long leaves,
-		 unsigned long faults, unsigned long passes, u64 began),
-
-	TP_ARGS(range, result, leaves, faults, passes, began)
+	     TP_PROTO(const struct hmm_range *range, int result,
+		      unsigned long leaves, unsigned long faults,
+		      unsigned long passes, u64 began),
+	     TP_ARGS(range, result, leaves, faults, passes, began)
 );
 
 /* hmm_range_snapshot(), which never faults or retries. */
 DEFINE_EVENT(hmm_range, hmm_range_snapshot,
-
-	TP_PROTO(const struct hmm_range *range, int result, unsigned long leaves,
-		 unsigned long faults, unsigned long passes, u64 began),
-
-	TP_ARGS(range, result, leaves, faults, passes, began)
+	     TP_PROTO(const struct hmm_range *range, int result,
+		      unsigned long leaves, unsigned long faults,
+		      unsigned long passes, u64 began),
+	     TP_ARGS(range, result, leaves, faults, passes, began)
 );
 
 #endif /* _TRACE_HMM_H */
