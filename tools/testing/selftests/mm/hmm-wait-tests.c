@@ -595,6 +595,48 @@ TEST_F_TIMEOUT(hmm_writer, changes_elsewhere_do_no_harm, 120)
 	side_stop(&s);
 }
 
+static void act_map_and_unmap(struct side *s)
+{
+	char *q = mmap(NULL, s->len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (q != MAP_FAILED)
+		munmap(q, s->len);
+}
+
+/*
+ * How long calls take while another thread maps and unmaps without pause. The
+ * figures are for comparison by a reader, as "make test-base" prints them.
+ */
+TEST_F_TIMEOUT(hmm_writer, calls_beside_a_mapper, 120)
+{
+	__u64 sum = 0, longest = 0, end;
+	struct hmm_range_test r;
+	unsigned int calls = 0;
+	struct side s = { .act = act_map_and_unmap, .len = 64 * page };
+	char *p = anon_area(16, false);
+
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(16, populated(memset(p, 1, 16 * page), 16));
+	ASSERT_EQ(0, watch(p, 16, 0, 0));
+	ASSERT_EQ(0, side_start(&s));
+	while (!s.rounds)
+		usleep(1000);
+	for (end = now_ms() + 2000; now_ms() < end; calls++) {
+		r = request_of(p, 16, RW);
+		r.timeout_ms = 0;
+		ASSERT_EQ(0, call(&r));
+		sum += r.elapsed_ns;
+		if (r.elapsed_ns > longest)
+			longest = r.elapsed_ns;
+	}
+	side_stop(&s);
+	ksft_print_msg("%u calls, %llu us each, longest %llu us, beside %d maps\n",
+		       calls, (unsigned long long)sum / calls / 1000,
+		       (unsigned long long)longest / 1000, s.rounds);
+	EXPECT_GT(s.rounds, 1);
+}
+
 /* The range itself goes away, comes back and changes its protection. */
 static void act_change_here(struct side *s)
 {
