@@ -108,8 +108,11 @@ struct hrt_ctx {
 /* Without the update lock, so that calls find out what is going on. */
 static void hrt_sleep(struct hrt_watch *watch)
 {
+	/* Who is being killed need not wait for what is only a test. */
+	if (fatal_signal_pending(current))
+		return;
 	atomic_inc(&watch->sleeping);
-	msleep(watch->sleep_ms);
+	schedule_timeout_killable(msecs_to_jiffies(watch->sleep_ms));
 	atomic_dec(&watch->sleeping);
 }
 

@@ -66,6 +66,9 @@
 /* Entries to store at once. */
 #define HMM_STORE_BATCH		16
 
+/* For addresses of pages: none. */
+#define HMM_NO_PAGE		ULONG_MAX
+
 /* Flags of the DMA layer, carried from input to output. */
 #define HMM_PFN_STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
 				 HMM_PFN_P2PDMA_BUS)
@@ -103,11 +106,12 @@ enum {
  * @may_unlock: fault handlers may drop the lock
  * @bounded: there is a @deadline
  * @waited: the last fault dropped the lock and has to be tried again
- * @retry: page of a fault to be done under the mmap lock next, or 0
+ * @retry: page of a fault to be done under the mmap lock next, or %HMM_NO_PAGE
  * @tried: page whose fault dropped the lock to wait and need not do so again
  * @reached: end of what faults have got to, in all passes
  * @deadline: jiffies at which to give up, see hmm_account()
  * @clock: jiffies up to which time has been accounted for
+ * @checked: jiffies at which the deadline has been looked at
  * @leaves: leaves that the last pass has output, for tracing
  * @faults: page faults taken, for tracing
  * @passes: passes begun, for tracing
@@ -134,6 +138,7 @@ struct hmm_walk {
 	unsigned long		reached;
 	unsigned long		deadline;
 	unsigned long		clock;
+	unsigned long		checked;
 	unsigned long		leaves;
 	unsigned long		faults;
 	unsigned long		passes;
@@ -467,8 +472,9 @@ static bool hmm_pte_is_plain(pte_t pte)
 static int hmm_pte_small(struct hmm_walk *hw, pte_t *ptep, unsigned long *addrp,
 			 unsigned long end)
 {
-	unsigned long *pfns = hw->again || hw->range->extents ? NULL :
-			      hw->range->hmm_pfns;
+	/* Single pages are stored here, unless there is more to it. */
+	unsigned long *pfns = hw->again || hw->began || hw->range->extents ?
+			      NULL : hw->range->hmm_pfns;
 	unsigned long flags, nr, addr = *addrp;
 	pte_t pte = ptep_get(ptep);
 	struct page *page;
@@ -714,18 +720,34 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 #define hmm_walk_hugetlb	NULL
 #endif
 
+/* Holes can be as large as the address space: take them in steps. */
+static int hmm_emit_hole(struct hmm_walk *hw, unsigned long addr,
+			 unsigned long end, unsigned long entry)
+{
+	unsigned long next;
+	int ret;
+
+	do {
+		next = end - addr > PUD_SIZE ? addr + PUD_SIZE : end;
+		ret = hmm_emit(hw, addr, next, entry);
+		cond_resched();
+		addr = next;
+	} while (!ret && addr < end);
+	return ret;
+}
+
 static int hmm_walk_hole(unsigned long addr, unsigned long end,
 			 __always_unused int depth, struct mm_walk *walk)
 {
-	return hmm_emit(walk->private, addr, end, 0);
+	return hmm_emit_hole(walk->private, addr, end, 0);
 }
 
 /*
  * Some VMAs have nothing that a device could use: no struct pages, or no read
  * permission, which no architecture known here grants separately from write.
  * Secret memory has pages, but nobody except its process may get at them, not
- * even the kernel. Shadow stacks are only for the CPU to write. GUP refuses both
- * as well.
+ * even the kernel. Shadow stacks are only for the CPU to write, although their
+ * PTEs count as writable. GUP refuses such access as well.
  */
 static bool hmm_vma_usable(struct vm_area_struct *vma)
 {
@@ -776,7 +798,7 @@ static int hmm_walk_on(struct hmm_walk *hw)
 			ret = walk_page_range_vma(hw->vma, addr, next,
 						  &hmm_mm_walk_ops, hw);
 		else
-			ret = hmm_emit(hw, addr, next, HMM_PFN_ERROR);
+			ret = hmm_emit_hole(hw, addr, next, HMM_PFN_ERROR);
 	}
 	return ret;
 }
@@ -799,7 +821,10 @@ static void hmm_account(struct hmm_walk *hw)
 	hw->clock = now;
 }
 
-/* Asked before each fault and each restart, so that every loop ends. */
+/*
+ * Asked at most a jiffy before each fault, and before each restart that none has
+ * made necessary, so that every loop ends.
+ */
 static int hmm_may_go_on(const struct hmm_walk *hw)
 {
 	cond_resched();
@@ -869,8 +894,10 @@ static int hmm_fault(struct hmm_walk *hw, unsigned int flags)
 	if (hw->write && !(hw->vma->vm_flags & VM_WRITE))
 		return -EPERM;
 
-	/* Within one jiffy, nothing can have changed but these two. */
-	if (time_after(jiffies, hw->clock) || need_resched() || signal_pending(current)) {
+	/* Since the last time within a jiffy, only these two can have changed. */
+	if (time_after(jiffies, hw->checked) || need_resched() ||
+	    signal_pending(current)) {
+		hw->checked = jiffies;
 		hmm_account(hw);
 		ret = hmm_may_go_on(hw);
 		if (ret)
@@ -912,17 +939,27 @@ static pmd_t *hmm_find_pmd(const struct hmm_walk *hw)
 	return pmd_offset(pud, hw->addr);
 }
 
+/* Without the page table lock: the fault handler will see if it has changed. */
+static __always_inline bool hmm_pte_is_empty(pmd_t *pmdp, unsigned long addr)
+{
+	pte_t *ptep = pte_offset_map(pmdp, addr);
+	bool empty;
+
+	if (!ptep)
+		return false;
+	empty = pte_none(ptep_get_lockless(ptep));
+	pte_unmap(ptep);
+	return empty;
+}
+
 /*
  * Is the next page in the page table empty, too, and asked for? Then it needs no
- * walk to find out that it has to be faulted. It is looked at without the page
- * table lock: the fault handler will see if it has changed.
+ * walk to find out that it has to be faulted.
  */
 static bool hmm_fault_next(struct hmm_walk *hw, unsigned long limit)
 {
 	unsigned long addr = hw->addr + PAGE_SIZE;
 	unsigned long request;
-	bool empty = false;
-	pte_t *ptep;
 
 	if (addr >= limit)
 		return false;
@@ -934,16 +971,11 @@ static bool hmm_fault_next(struct hmm_walk *hw, unsigned long limit)
 	if (!hw->pmdp)
 		return false;
 
-	ptep = pte_offset_map(hw->pmdp, addr);
-	if (ptep) {
-		empty = pte_none(ptep_get_lockless(ptep));
-		pte_unmap(ptep);
-	}
-	if (empty) {
-		hw->addr = addr;
-		hw->write = request & HMM_PFN_REQ_WRITE;
-	}
-	return empty;
+	if (!hmm_pte_is_empty(hw->pmdp, addr))
+		return false;
+	hw->addr = addr;
+	hw->write = request & HMM_PFN_REQ_WRITE;
+	return true;
 }
 
 /*
@@ -966,6 +998,7 @@ static bool hmm_fault_reaches_back(const struct hmm_walk *hw,
 static int hmm_fault_run(struct hmm_walk *hw, unsigned long from)
 {
 	struct hmm_range *range = hw->range;
+	unsigned int room = range->max_extents - range->nr_extents;
 	unsigned int flags = hmm_fault_flags(hw);
 	unsigned long limit;
 	int ret;
@@ -978,9 +1011,8 @@ static int hmm_fault_run(struct hmm_walk *hw, unsigned long from)
 
 	/* To the end of the page table, but not beyond what can be reported. */
 	limit = min3(hw->end, hw->vma->vm_end, ALIGN(hw->addr + 1, PMD_SIZE));
-	if (range->extents)
-		limit = min(limit, from + PAGE_SIZE * (range->max_extents -
-						       range->nr_extents));
+	if (range->extents && room < (limit - from) >> PAGE_SHIFT)
+		limit = from + PAGE_SIZE * room;
 	if (hmm_fault_reaches_back(hw, from))
 		hw->again = true;
 	do {
@@ -999,19 +1031,23 @@ static int hmm_fault_run(struct hmm_walk *hw, unsigned long from)
 
 /*
  * The lock has been dropped for a fault that is still to be done, now under the
- * mmap lock. Of its page nothing is known any more but the address.
+ * mmap lock. Of its page nothing is known any more but the address: unless there
+ * is still nothing at all, it takes a walk to tell what it needs.
  */
 static int hmm_fault_again(struct hmm_walk *hw)
 {
 	unsigned long from = hw->addr;
 
 	hw->addr = hw->retry;
-	hw->retry = 0;
-	hw->pmdp = NULL;
+	hw->retry = HMM_NO_PAGE;
 	hw->vma = vma_lookup(hw->range->notifier->mm, hw->addr);
-	if (hw->vma && hmm_vma_usable(hw->vma))
-		return hmm_fault_run(hw, from);
-
+	if (hw->vma && hmm_vma_usable(hw->vma) &&
+	    !is_vm_hugetlb_page(hw->vma)) {
+		hw->pmdp = hmm_find_pmd(hw);
+		if (!hw->pmdp || pmd_none(pmdp_get_lockless(hw->pmdp)) ||
+		    hmm_pte_is_empty(hw->pmdp, hw->addr))
+			return hmm_fault_run(hw, from);
+	}
 	hw->addr = from;
 	return 0;
 }
@@ -1041,7 +1077,7 @@ static int hmm_range_populate(struct hmm_walk *hw)
 {
 	int ret = 0;
 
-	if (hw->retry)
+	if (hw->retry != HMM_NO_PAGE)
 		ret = hmm_fault_again(hw);
 	while (!ret && hw->addr < hw->end) {
 		ret = hmm_walk_on(hw);
@@ -1081,7 +1117,7 @@ static bool hmm_lock_vma(struct hmm_walk *hw)
 {
 	struct vm_area_struct *vma;
 
-	if (hw->retry)
+	if (hw->retry != HMM_NO_PAGE)
 		return false;
 
 	vma = lock_vma_under_rcu(hw->range->notifier->mm, hw->addr);
@@ -1191,10 +1227,12 @@ static int hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
 		.end = range->end,
 		.done = range->start,
 		.may_unlock = may_unlock,
-		.tried = ULONG_MAX,
+		.retry = HMM_NO_PAGE,
+		.tried = HMM_NO_PAGE,
 		.reached = range->start,
 		.bounded = timeout != 0,
-		.deadline = jiffies + timeout,
+		.deadline = jiffies + min(timeout, MAX_JIFFY_OFFSET),
+		.checked = jiffies - 1,
 		.began = hmm_traced() ? local_clock() : 0,
 	};
 	return hmm_range_is_sane(range) ? hmm_walk_copy_requests(hw) : -EINVAL;
@@ -1239,8 +1277,8 @@ static int hmm_walk_fini(struct hmm_walk *hw, int ret)
  * @range: a range after a call that returned 0
  * @run: in: the last run, or one of 0 pages at first; out: the next one
  *
- * To be used as the condition of a loop. The runs are those that
- * hmm_range.extents would hold.
+ * To be used as the condition of a loop, after a call with hmm_range.hmm_pfns.
+ * The runs are those that hmm_range.extents would hold.
  *
  * Context: As hmm_pfn_to_page().
  *
@@ -1290,6 +1328,7 @@ int hmm_range_snapshot(struct hmm_range *range)
 	struct hmm_walk hw = {
 		.range = range,
 		.end = range->end,
+		.retry = HMM_NO_PAGE,
 		.began = hmm_traced() ? local_clock() : 0,
 	};
 	int ret = -EINVAL;
@@ -1328,8 +1367,8 @@ EXPORT_SYMBOL_GPL(hmm_range_snapshot);
  *
  * * %-EINVAL: start or end is not page aligned, start is not below end, the
  *   notifier does not cover [start, end), there is neither an array of pfns nor
- *   one of extents, or one of the latter without entries, or pfn_flags_mask is
- *   set without an array of pfns.
+ *   one of extents, or one of the latter without entries, or pfn_flags_mask
+ *   lets pages ask for more than default_flags without an array of pfns.
  * * %-EPERM: write access was asked for in a VMA that does not have it.
  * * %-EFAULT: a page cannot be made present: what snapshots report as
  *   %HMM_PFN_ERROR, or a fault that failed as it would have for the CPU, with
@@ -1378,8 +1417,9 @@ EXPORT_SYMBOL_GPL(hmm_range_fault);
  * lets fault handlers drop it, and begins anew by itself after an invalidation.
  * For a range inside one VMA that is the lock of the VMA, so that the call does
  * not wait for a writer of the mmap lock who is busy elsewhere. It takes the mmap
- * lock for several VMAs, for a page that has to be tried again, and on
- * architectures without VMA locks.
+ * lock for several VMAs, from a page on that has to be tried again, for fault
+ * handlers without map_pages(), which are not called under a VMA lock, and on
+ * architectures that have none.
  *
  * @timeout is for the call as a whole and limits what it waits for:
  * invalidations, one that takes long as well as several in a row, fault handlers
@@ -1387,7 +1427,8 @@ EXPORT_SYMBOL_GPL(hmm_range_fault);
  * example), faults on one page that get nowhere. Time in which the call gets
  * further without that does not count, so a large range does not need a long
  * timeout. What is waited for beyond it is a single fault under way and the mmap
- * lock; a fatal signal ends those as well.
+ * lock. A fatal signal ends waiting for that lock, and a fault if its handler
+ * can be killed.
  *
  * Context: May sleep. The caller does not hold the mmap lock, nor any lock that
  * the invalidate() callback of @range->notifier takes, and holds a reference to

@@ -28,7 +28,8 @@ struct mmu_interval_notifier;
  *	%HMM_PFN_VALID.
  * @HMM_PFN_ERROR: (out) The address cannot be accessed, and a fault would not
  *	make it readable: no VMA, a VMA without read permission or without struct
- *	pages, a special mapping, a guard region, poisoned memory.
+ *	pages, a special mapping, secret memory, a shadow stack, a guard region,
+ *	poisoned memory.
  * @HMM_PFN_DMA_MAPPED: (in, out) The DMA layer has a mapping of the page. The
  *	range layer passes this and the next two flags through.
  * @HMM_PFN_P2PDMA: (in, out) That mapping is peer-to-peer through the host
@@ -131,9 +132,9 @@ static inline unsigned int hmm_pfn_to_map_order(unsigned long entry)
  *
  * With %HMM_PFN_VALID, the run is physically contiguous: the pfn of page i is
  * that of the first one plus i. All of it has the same permission. All of it is
- * mapped by leaves of the same kind: either by PTEs, which can change one by
- * one, or by PMDs, PUDs or hugetlb pages of one size. The order in @entry is
- * that of the smallest leaf or block of PTEs in the run, see
+ * mapped by leaves of the same kind: either of orders below that of a PMD, which
+ * can change page by page, or by PMDs, PUDs or hugetlb pages of one size. The
+ * order in @entry is that of the smallest leaf or block of PTEs in the run, see
  * hmm_pfn_to_map_order().
  *
  * Runs are as long as they can be. Two that touch differ in one of these, or the
@@ -191,8 +192,8 @@ struct hmm_range {
 	 * On success the entries of [@start, @next) are set, the others are as
 	 * after an error: they hold again what they asked for, so that the
 	 * call can be repeated as it is, and the flags of the DMA layer, and
-	 * their other bits mean nothing. %NULL if only @extents is wanted;
-	 * @pfn_flags_mask has to be 0 then.
+	 * their other bits mean nothing. %NULL if only @extents is wanted; no
+	 * page can ask for more than @default_flags then.
 	 */
 	unsigned long *hmm_pfns;
 	/**

@@ -222,48 +222,48 @@ static void hmm_test_failure_restores_requests(struct kunit *test)
 #define HMM_TEST_W		HMM_PFN_ACCESS
 #define HMM_TEST_O(order)	((unsigned long)(order) << HMM_PFN_ORDER_SHIFT)
 
-/* Entries that touch: are they one run, and what is its first entry then? */
-static const struct hmm_test_pair {
+struct hmm_test_pair {
 	unsigned long first, npages, second, entry;	/* 0: two runs */
-} hmm_test_pairs[] = {
-	/* contiguous, not, backwards */
-	{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_V, 0x100 | HMM_TEST_V },
-	{ 0x100 | HMM_TEST_V, 4, 0x105 | HMM_TEST_V, 0 },
-	{ 0x100 | HMM_TEST_V, 4, 0x100 | HMM_TEST_V, 0 },
-	{ 0x100 | HMM_TEST_V, 1, 0x0ff | HMM_TEST_V, 0 },
-	/* permission */
-	{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_W, 0 },
-	/* blocks of PTEs: the smallest order counts */
-	{ 0x100 | HMM_TEST_W | HMM_TEST_O(4), 16,
-	  0x110 | HMM_TEST_W | HMM_TEST_O(2),
-	  0x100 | HMM_TEST_W | HMM_TEST_O(2) },
-	{ 0x100 | HMM_TEST_W, 16, 0x110 | HMM_TEST_W | HMM_TEST_O(4),
-	  0x100 | HMM_TEST_W },
-	/* larger leaves only with their like; the pfns need no pages */
-	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
-	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER),
-	  0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER) },
-	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
-	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PTE_MAX_ORDER), 0 },
-	{ 0x410 | HMM_TEST_W, 512,
-	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
-	{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER + 9), 512,
-	  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
-	/* without pages nothing counts up */
-	{ HMM_PFN_ERROR, 3, HMM_PFN_ERROR, HMM_PFN_ERROR },
-	{ HMM_PFN_ERROR, 3, 0x100 | HMM_TEST_V, 0 },
-	{ 0x100 | HMM_TEST_V, 3, HMM_PFN_ERROR, 0 },
 };
 
+/* Entries that touch: are they one run, and what is its first entry then? */
 static void hmm_test_extent_grow(struct kunit *test)
 {
-	const struct hmm_test_pair *pair;
+	const struct hmm_test_pair pairs[] = {
+		/* contiguous, not, backwards */
+		{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_V, 0x100 | HMM_TEST_V },
+		{ 0x100 | HMM_TEST_V, 4, 0x105 | HMM_TEST_V, 0 },
+		{ 0x100 | HMM_TEST_V, 4, 0x100 | HMM_TEST_V, 0 },
+		{ 0x100 | HMM_TEST_V, 1, 0x0ff | HMM_TEST_V, 0 },
+		/* permission */
+		{ 0x100 | HMM_TEST_V, 4, 0x104 | HMM_TEST_W, 0 },
+		/* blocks of PTEs: the smallest order counts */
+		{ 0x100 | HMM_TEST_W | HMM_TEST_O(4), 16,
+		  0x110 | HMM_TEST_W | HMM_TEST_O(2),
+		  0x100 | HMM_TEST_W | HMM_TEST_O(2) },
+		{ 0x100 | HMM_TEST_W, 16, 0x110 | HMM_TEST_W | HMM_TEST_O(4),
+		  0x100 | HMM_TEST_W },
+		/* larger leaves only with their like; the pfns need no pages */
+		{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+		  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER),
+		  0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER) },
+		{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 512,
+		  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PTE_MAX_ORDER), 0 },
+		{ 0x410 | HMM_TEST_W, 512,
+		  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+		{ 0x410 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER + 9), 512,
+		  0x610 | HMM_TEST_W | HMM_TEST_O(HMM_PMD_ORDER), 0 },
+		/* without pages nothing counts up */
+		{ HMM_PFN_ERROR, 3, HMM_PFN_ERROR, HMM_PFN_ERROR },
+		{ HMM_PFN_ERROR, 3, 0x100 | HMM_TEST_V, 0 },
+		{ 0x100 | HMM_TEST_V, 3, HMM_PFN_ERROR, 0 },
+	}, *pair;
 	struct hmm_extent extent;
 	unsigned int i;
 	bool grows;
 
-	for (i = 0; i < ARRAY_SIZE(hmm_test_pairs); i++) {
-		pair = &hmm_test_pairs[i];
+	for (i = 0; i < ARRAY_SIZE(pairs); i++) {
+		pair = &pairs[i];
 		extent = (struct hmm_extent) {
 			.npages = pair->npages,
 			.entry = pair->first,
@@ -696,6 +696,19 @@ static void hmm_test_deadline(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, hmm_may_go_on(&ht->hw), 0);
 }
 
+/* A new pass does not hide that time is up. */
+static void hmm_test_deadline_of_passes(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	ht->hw.vma = &ht->vma;
+	ht->hw.reached = ht->range.end;
+	ht->hw.deadline = jiffies - 1;
+	hmm_pass_begin(&ht->hw);
+	KUNIT_EXPECT_EQ(test, hmm_fault_run(&ht->hw, ht->hw.addr), -EBUSY);
+}
+
 static bool hmm_test_invalidate(struct mmu_interval_notifier *notifier,
 				const struct mmu_notifier_range *range,
 				unsigned long cur_seq)
@@ -851,6 +864,7 @@ static struct kunit_case hmm_test_cases[] = {
 #endif
 	KUNIT_CASE(hmm_test_special),
 	KUNIT_CASE(hmm_test_deadline),
+	KUNIT_CASE(hmm_test_deadline_of_passes),
 	KUNIT_CASE(hmm_test_long_invalidation),
 	KUNIT_CASE(hmm_test_reaped_mm),
 	KUNIT_CASE(hmm_test_bad_arguments),
