@@ -55,7 +55,7 @@ function is_over(i, tolerance, both,    b, s) {
 # From which size on a row has a limit. Below, the cost of the call as such
 # prevails, or what the page allocator has at hand.
 function least_size(op) {
-	return op == "fault" || op == "populate" ? MB : 65536
+	return op == "fault" || op == "populate" ? MB : 4096
 }
 
 # Large rows against the base. Small ones that are above it are only named.

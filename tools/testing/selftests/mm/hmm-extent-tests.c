@@ -40,15 +40,15 @@ static struct hmm_range_test_extent *extent_array(void)
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-static struct hmm_range_test extents_of(const char *p, size_t n,
-					unsigned int max)
+/* A call on @n pages; there are never more extents or runs than pages. */
+static struct hmm_range_test extents_of(const char *p, size_t n, size_t max)
 {
 	struct hmm_range_test r = range_of(p, n);
 
 	r.extents = (uintptr_t)extents;
-	r.max_extents = max;
+	r.max_extents = max < MAX_EXTENTS ? max : MAX_EXTENTS;
 	r.runs = (uintptr_t)runs;
-	r.max_runs = MAX_EXTENTS;
+	r.max_runs = n < MAX_EXTENTS ? n : MAX_EXTENTS;
 	r.flags = HMM_RANGE_TEST_RUNS;
 	return r;
 }
@@ -191,7 +191,7 @@ static bool report(struct hmm_range_test *r, const char *p, size_t n,
 	struct hmm_range_test second;
 	size_t i;
 
-	*r = extents_of(p, n, MAX_EXTENTS);
+	*r = extents_of(p, n, n);
 	r->default_flags = request;
 	if (submit_valid(r) || r->next != r->end || r->error) {
 		ksft_print_msg("result %d, next %llx of %llx, error %d\n",
@@ -367,6 +367,50 @@ TEST_F(hmm_extent, contiguous_small_pages)
 	EXPECT_TRUE(EXTENTS_ARE(&r, { 4, RW | ORDER(2) }));
 }
 
+#define SPLIT_FILE	"/sys/kernel/debug/split_huge_pages"
+
+static const char *no_split(void)
+{
+	return access(SPLIT_FILE, W_OK) ? "no debugfs at /sys/kernel/debug" : NULL;
+}
+
+/* Splits the folio of a THP, or leaves it whole while somebody else has it. */
+static bool split_folio(struct hmm_range_test *r, char *p)
+{
+	char command[80];
+	int tries;
+
+	snprintf(command, sizeof(command), "%d,0x%lx,0x%lx", getpid(),
+		 (unsigned long)p, (unsigned long)p + pmd);
+	for (tries = 0; tries < 50; tries++) {
+		setting_write(SPLIT_FILE, command);
+		if (!report(r, p, nr_pmd, 0))
+			return false;
+		if (!order_of(extents[0].entry))
+			return true;
+		usleep(10000);
+	}
+	return false;
+}
+
+/* Folios of one page that happen to be next to each other are one run as well. */
+TEST_F(hmm_extent, contiguous_small_folios)
+{
+	struct hmm_range_test r;
+	char *p;
+
+	if (skipped(no_thp()) || skipped(no_split()))
+		return;
+	p = anon_area(nr_pmd, true);
+	ASSERT_NE(p, NULL);
+	/* Pages of nothing but zeroes would be replaced by the zero page. */
+	memset(p, 1, pmd);
+	ASSERT_TRUE(split_folio(&r, p));
+	EXPECT_TRUE(EXTENTS_ARE(&r, { nr_pmd, RW }));
+	ASSERT_TRUE(report(&r, p, nr_pmd, RW));
+	EXPECT_TRUE(EXTENTS_ARE(&r, { nr_pmd, RW }));
+}
+
 /* Folios of 64K: runs of whole ones, none of a smaller order. */
 TEST_F(hmm_extent, mthp)
 {
@@ -389,19 +433,34 @@ TEST_F(hmm_extent, mthp)
 	}
 }
 
+#define PAIR_ROUNDS	8
+#define PAIR_THPS	32	/* per round */
+
 /*
  * Two THPs that are next to each other in both senses, or NULL. Nothing can be
- * done about where they come from but to take many.
+ * done about where they come from but to take more, with free memory joined
+ * before. What was taken in vain stays, or it would be handed out again.
  */
-static char *thp_pair(size_t n)
+static char *thp_pair(void)
 {
-	char *p = anon_area(n * nr_pmd, true);
+	int round;
+	char *p;
 	size_t i;
 
-	memset(p, 1, n * pmd);
-	for (i = 0; i + 1 < n; i++, p += pmd)
-		if (PAGEMAP_PFN(pm(p)) + nr_pmd == PAGEMAP_PFN(pm(p + pmd)))
-			return p;
+	for (round = 0; round < PAIR_ROUNDS; round++) {
+		if (round)
+			setting_write("/proc/sys/vm/compact_memory", "1");
+		p = anon_area(PAIR_THPS * nr_pmd, true);
+		if (!p)
+			return NULL;
+		p[0] = 1;
+		for (i = 1; i < PAIR_THPS; i++, p += pmd) {
+			p[pmd] = 1;
+			if (PAGEMAP_PFN(pm(p)) + nr_pmd ==
+			    PAGEMAP_PFN(pm(p + pmd)))
+				return p;
+		}
+	}
 	return NULL;
 }
 
@@ -409,8 +468,9 @@ static bool no_thp_pair(struct __test_metadata *_metadata, char **p)
 {
 	if (skipped(no_thp()))
 		return true;
-	*p = thp_pair(128);
-	return skipped(*p ? NULL : "no physically contiguous THPs among 128");
+	*p = thp_pair();
+	return skipped(*p ? NULL :
+		       "no physically contiguous THPs, not even after compaction");
 }
 
 TEST_F(hmm_extent, contiguous_thps_are_one)
@@ -685,7 +745,7 @@ static bool by_parts(const char *p, size_t n, unsigned int max)
 /* Whether joined[] is what one call with a large array reports. */
 static bool as_in_one(const char *p, size_t n)
 {
-	struct hmm_range_test r = extents_of(p, n, MAX_EXTENTS);
+	struct hmm_range_test r = extents_of(p, n, n);
 	size_t i;
 
 	r.mode = HMM_RANGE_TEST_SNAPSHOT;
@@ -763,7 +823,7 @@ static bool request_possible(const char *p, size_t n)
 /* Any layout: the outputs are consistent, and parts add up to the whole. */
 TEST_F_TIMEOUT(hmm_extent, random_layouts_by_parts, 300)
 {
-	static const unsigned int sizes[] = { 1, 2, 3, 64 };
+	unsigned int sizes[] = { 1, 64 };
 	size_t i, n = 2 * nr_pmd;
 	int layout;
 	char *p;
@@ -772,7 +832,8 @@ TEST_F_TIMEOUT(hmm_extent, random_layouts_by_parts, 300)
 	for (layout = 0; layout < 12; layout++) {
 		p = random_layout(n);
 		ASSERT_NE(p, NULL);
-		/* The smallest array comes when there is most to fault in. */
+		/* The small array comes when there is most to fault in. */
+		sizes[0] = 1 + layout % 3;
 		for (i = 0; i < ARRAY_SIZE(sizes); i++) {
 			ASSERT_TRUE(request_possible(p, n));
 			ASSERT_TRUE(by_parts(p, n, sizes[i])) {
@@ -1061,7 +1122,7 @@ static bool expected_errno(enum failure why, int error)
 /* A call for write that can stop early. */
 static struct hmm_range_test partial_of(const char *p, size_t n)
 {
-	struct hmm_range_test r = extents_of(p, n, MAX_EXTENTS);
+	struct hmm_range_test r = extents_of(p, n, n);
 
 	r.default_flags = RW;
 	r.flags |= HMM_RANGE_TEST_PARTIAL;

@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <linux/mman.h>
 #include <linux/userfaultfd.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -27,6 +26,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1102,46 +1102,20 @@ TEST_F(hmm_retry_weak, restart_does_not_fail_on_an_unmapped_page)
 
 /* ---- invalidation storms and signals ---- */
 
-struct storm {
-	char		*p;
-	size_t		len;
-	unsigned int	limit_ms;
-	atomic_int	stop;
-	atomic_int	rounds;
-};
-
-static int storm_run(void *arg)
-{
-	struct storm *s = arg;
-	__u64 end = now_ms() + s->limit_ms;
-
-	while (!s->stop && now_ms() < end) {
-		madvise(s->p, s->len, MADV_DONTNEED);
-		s->rounds++;
-	}
-	return 0;
-}
-
-static void *storm_thread(void *arg)
-{
-	storm_run(arg);
-	return NULL;
-}
-
 /*
  * Faults the first half of @p with a notifier over all of it, under a storm.
  * It ends in time, with a valid result or with -EBUSY. A call that the storm
  * missed, because its thread was not running, says nothing and is repeated.
  */
 static void check_storm(struct __test_metadata *_metadata, char *p, size_t n,
-			struct storm *s)
+			struct side *s)
 {
 	struct hmm_range_test r = range_of(p, n / 2);
-	pthread_t thread;
 	int ret, tries;
 
+	s->act = act_discard;
 	s->limit_ms = 20000;
-	ASSERT_EQ(0, pthread_create(&thread, NULL, storm_thread, s));
+	ASSERT_EQ(0, side_start(s));
 	while (!s->rounds)
 		usleep(1000);
 	r.default_flags = RW;
@@ -1154,8 +1128,7 @@ static void check_storm(struct __test_metadata *_metadata, char *p, size_t n,
 		EXPECT_TRUE(ret == 0 || ret == -EBUSY);
 		EXPECT_LT(r.elapsed_ns, 2000000000ULL);
 	}
-	s->stop = 1;
-	pthread_join(thread, NULL);
+	side_stop(s);
 	EXPECT_GE(r.invalidations, 1);
 }
 
@@ -1163,7 +1136,7 @@ TEST_F(hmm_retry, storm_on_the_range_ends_in_time)
 {
 	size_t n = 2 * nr_pmd;
 	char *p = anon_area(n, false);
-	struct storm s = { .p = p, .len = n * page };
+	struct side s = { .p = p, .len = n * page };
 
 	ASSERT_NE(p, NULL);
 	check_storm(_metadata, p, n, &s);
@@ -1173,7 +1146,7 @@ TEST_F(hmm_retry, storm_beside_the_range_ends_in_time_with_progress)
 {
 	size_t n = 2 * nr_pmd;
 	char *p = anon_area(n, false);
-	struct storm s = { .p = p + (n - 1) * page, .len = page };
+	struct side s = { .p = p + (n - 1) * page, .len = page };
 
 	ASSERT_NE(p, NULL);
 	p[(n - 1) * page] = 1;
@@ -1183,7 +1156,7 @@ TEST_F(hmm_retry, storm_beside_the_range_ends_in_time_with_progress)
 
 /* What a child shares with its test, and with a storm in another process. */
 struct shared {
-	struct storm	storm;
+	struct side	storm;
 	atomic_int	victim_runs;
 };
 
@@ -1191,6 +1164,26 @@ static struct shared *shared_alloc(void)
 {
 	return mmap(NULL, sizeof(struct shared), PROT_READ | PROT_WRITE,
 		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+}
+
+/* Calls without end under a storm from a process that outlives this one. */
+static void storm_victim(struct shared *sh)
+{
+	struct hmm_range_test r = range_of(sh->storm.p, sh->storm.len / page);
+	char *stack = malloc(64 * KB);
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (clone(side_run, stack + 64 * KB, CLONE_VM | SIGCHLD,
+		  &sh->storm) < 0)
+		_exit(1);
+	while (!sh->storm.rounds)
+		usleep(1000);
+	r.default_flags = RW;
+	r.timeout_ms = 0;
+	sh->victim_runs = 1;
+	/* One that got through all the same is repeated. */
+	for (;;)
+		submit(&r);
 }
 
 /*
@@ -1206,26 +1199,14 @@ TEST_F(hmm_retry_weak, fatal_signal_ends_a_storm)
 	pid_t victim;
 
 	ASSERT_NE(sh, MAP_FAILED);
+	sh->storm.act = act_discard;
 	sh->storm.p = anon_area(n, false);
 	sh->storm.len = n * page;
 	sh->storm.limit_ms = 6000;
 	ASSERT_NE(sh->storm.p, NULL);
 	victim = fork();
-	if (!victim) {
-		struct hmm_range_test r = range_of(sh->storm.p, n);
-		char *stack = malloc(64 * KB);
-
-		if (clone(storm_run, stack + 64 * KB, CLONE_VM | SIGCHLD,
-			  &sh->storm) < 0)
-			_exit(1);
-		while (!sh->storm.rounds)
-			usleep(1000);
-		r.default_flags = RW;
-		r.timeout_ms = 0;
-		sh->victim_runs = 1;
-		submit(&r);
-		_exit(0);
-	}
+	if (!victim)
+		storm_victim(sh);
 	while (!sh->victim_runs && !waitpid(victim, NULL, WNOHANG))
 		usleep(1000);
 	usleep(300000);
@@ -1235,6 +1216,33 @@ TEST_F(hmm_retry_weak, fatal_signal_ends_a_storm)
 	ASSERT_EQ(victim, waitpid(victim, NULL, 0));
 	EXPECT_LT(now_ms() - killed, 2000);
 	sh->storm.stop = 1;
+}
+
+/*
+ * Each first write to a page of shared memory drops the mmap lock, to throttle
+ * the writer. The call goes on from there: what is done is not faulted again.
+ */
+TEST_F(hmm_retry, restarts_cost_no_more_faults)
+{
+	int fd = memfd_create("hmm-range", MFD_CLOEXEC);
+	size_t n;
+	char *p;
+
+	if (skipped(no_fault_count()))
+		return;
+	ASSERT_EQ(0, ftruncate(fd, 1024 * page));
+	for (n = 256; n <= 1024; n *= 4) {
+		p = area(n * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+		ASSERT_NE(p, NULL);
+		ASSERT_EQ(0, fault(p, n, RW));
+		EXPECT_TRUE(mapped(p, 0, n, RW, ANY_ORDER));
+		EXPECT_GE(faults, n);
+		EXPECT_LE(faults, 2 * n);
+		munmap(p, n * page);
+		ASSERT_EQ(0, fallocate(fd, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, 0, 1024 * page));
+	}
+	close(fd);
 }
 
 /*

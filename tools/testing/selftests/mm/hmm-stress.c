@@ -22,7 +22,8 @@
  *
  * At quiet points all threads stop. Then errors are exact too: each fault has to
  * succeed, what the device still has must be what the CPU sees, and each must
- * see what the other one writes.
+ * see what the other one writes. If no invalidation came since the fault, the
+ * device must be able to read and write every page.
  *
  * Locking: region::lock is held for write by who changes VMAs, for read by the
  * other mutators, so that these meet the VMAs that they expect; discards of a
@@ -31,7 +32,7 @@
  * one that hangs or crashes is a result too; struct shared is how it reports.
  *
  * usage: hmm-stress [-t SECONDS] [-s SEED] [-m MUTATORS] [-w SECONDS] [-d DIR]
- *	-t how long to run (60)
+ *	-t how long to run (60); up to a minute more for what has not happened yet
  *	-s seed of the random order (from the clock; printed)
  *	-m threads that change the mappings (3)
  *	-w give up if nothing comes to an end for so long (240)
@@ -73,7 +74,9 @@
 #define MAX_MUTATORS	16
 #define MAX_THREADS	(NR_CPU + NR_DEVICE + MAX_MUTATORS)
 #define ROUND_MS	500	/* between quiet points */
-#define CONTROL_MS	5000
+#define CONTROL_MS	60000	/* at most: it ends with the first wrong word */
+#define EXTRA_MS	60000	/* for what has not happened in time */
+#define QUIET_TRIES	10	/* of exchanges that an invalidation disturbs */
 #define MAX_RETRIES	10000	/* of faults that lose against reclaim */
 #define MAX_REPORTS	5
 
@@ -133,6 +136,7 @@ struct region {
 	pthread_rwlock_t lock;
 	pthread_mutex_t discard;
 	atomic_ullong vma_begun, vma_done;	/* changes of VMAs */
+	size_t undisturbed;	/* exchanges at quiet points; the runner's own */
 	struct page_state *state;
 };
 
@@ -770,8 +774,9 @@ static bool op_pageout(struct worker *w, struct region *r, size_t first,
 		       size_t n)
 {
 	__u64 entry[16];
-	size_t i, got;
 	bool some = false;
+	ssize_t got;
+	size_t i;
 	int fd;
 
 	if (madvise(page_addr(r, first), n * page, MADV_PAGEOUT)) {
@@ -779,14 +784,15 @@ static bool op_pageout(struct worker *w, struct region *r, size_t first,
 		return false;
 	}
 	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (n > 16)
-		n = 16;
+	if (fd < 0)
+		return false;
+	if (n > ARRAY_SIZE(entry))
+		n = ARRAY_SIZE(entry);
 	got = pread(fd, entry, n * sizeof(*entry),
-		    (uintptr_t)page_addr(r, first) / page * sizeof(*entry)) /
-	      sizeof(*entry);
-	for (i = 0; fd >= 0 && i < got; i++)
-		some |= !(entry[i] & PM_PRESENT);
+		    (uintptr_t)page_addr(r, first) / page * sizeof(*entry));
 	close(fd);
+	for (i = 0; got > 0 && i < got / sizeof(*entry); i++)
+		some |= !(entry[i] & PM_PRESENT);
 	return some;
 }
 
@@ -1002,8 +1008,32 @@ static bool lazy(struct page_state *p)
 	return atomic_load(&p->discards_done) != atomic_load(&p->hard);
 }
 
-/* What the device has, and what was just read through it, is what the CPU sees. */
-static void quiet_compare(struct region *r, size_t first, size_t n)
+/* Whether the device could access each of @n pages. */
+static bool accessed_all(const struct hmm_stress_access *a, size_t n)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!bit(a->done, i))
+			return false;
+	return true;
+}
+
+static __u64 invalidations(struct region *r)
+{
+	struct hmm_stress_stats s = { };
+
+	if (ioctl(r->dev, HMM_STRESS_STATS, &s))
+		failed(r, "statistics", errno);
+	return s.invalidations;
+}
+
+/*
+ * What the device has, and what was just read through it, is what the CPU sees.
+ * Returns what could be read.
+ */
+static struct hmm_stress_access quiet_compare(struct region *r, size_t first,
+					      size_t n)
 {
 	struct hmm_stress_access a = device_read(quiet, r, first, n);
 	unsigned int slot;
@@ -1028,24 +1058,15 @@ static void quiet_compare(struct region *r, size_t first, size_t n)
 			       quiet->words[i][slot]);
 		}
 	}
+	return a;
 }
 
-/* Both ways: each sees what the other one has just written. */
-static void quiet_exchange(struct region *r, size_t first, size_t n)
+/* What the device writes is seen by the CPU. Returns what could be written. */
+static struct hmm_stress_access quiet_device_write(struct region *r,
+						   size_t first, size_t n)
 {
 	struct hmm_stress_access a;
 	size_t i;
-
-	quiet->slot = SLOT_QUIET_CPU;
-	for (i = first; i < first + n; i++)
-		if (!cpu_write(quiet, r, i))
-			failed(r, "CPU write at a quiet point", EFAULT);
-	quiet_compare(r, first, n);
-	if (!quiet_fault(r, first, n))
-		return;
-	quiet_compare(r, first, n);
-	if (broken)
-		return;
 
 	quiet->slot = SLOT_QUIET_DEVICE;
 	a = device_write(quiet, r, first, n);
@@ -1058,12 +1079,49 @@ static void quiet_exchange(struct region *r, size_t first, size_t n)
 			       "not what the device wrote", r, first + i,
 			       quiet->slot, word);
 	}
+	return a;
+}
+
+/*
+ * Both ways: each sees what the other one has just written. The device has to
+ * get at every page, unless something like reclaim took pages away again
+ * meanwhile: that is to be repeated.
+ */
+static bool quiet_exchange(struct region *r, size_t first, size_t n)
+{
+	struct hmm_stress_access got, put;
+	bool undisturbed;
+	__u64 before;
+	size_t i;
+
+	quiet->slot = SLOT_QUIET_CPU;
+	for (i = first; i < first + n; i++)
+		if (!cpu_write(quiet, r, i))
+			failed(r, "CPU write at a quiet point", EFAULT);
 	quiet_compare(r, first, n);
+	before = invalidations(r);
+	if (!quiet_fault(r, first, n))
+		return true;
+	got = quiet_compare(r, first, n);
+	if (broken)
+		return true;
+	put = quiet_device_write(r, first, n);
+	undisturbed = invalidations(r) == before;
+	quiet_compare(r, first, n);
+	if (!undisturbed)
+		return false;
+	if (!accessed_all(&got, n))
+		failed(r, "device read after a fault", EFAULT);
+	if (!accessed_all(&put, n))
+		failed(r, "device write after a fault", EFAULT);
+	r->undisturbed++;
+	return true;
 }
 
 static void quiet_point(void)
 {
 	struct region *r;
+	unsigned int tries;
 	size_t first, n;
 
 	atomic_store(&stop, true);
@@ -1079,7 +1137,9 @@ static void quiet_point(void)
 			if (n > MAX_PAGES)
 				n = MAX_PAGES;
 			quiet_compare(r, first, n);
-			quiet_exchange(r, first, n);
+			for (tries = 0; tries < QUIET_TRIES; tries++)
+				if (quiet_exchange(r, first, n))
+					break;
 		}
 	}
 	doing(quiet, "waiting");
@@ -1146,12 +1206,41 @@ static void stats_add(void)
 	atomic_store(&shared->count[C_INVALIDATION], sum->invalidations);
 }
 
-/* Runs for @ms, the control until something wrong was seen. */
-static void runner(__u64 ms)
+/* What this machine cannot do; pages are moved between memory nodes. */
+static bool cannot_happen(unsigned int c)
+{
+	return c == C_OP + OP_MIGRATE && nr_nodes < 2;
+}
+
+/* Whether each thing to be counted has happened; invalidations are read last. */
+static bool all_happened(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_COUNTS; i++)
+		if (!shared->count[i] && i != C_INVALIDATION &&
+		    !cannot_happen(i))
+			return false;
+	return true;
+}
+
+/*
+ * When to stop: the control with the first wrong word, others when their time
+ * is up, and a little later if something has not happened yet.
+ */
+static bool is_over(__u64 end)
+{
+	__u64 now = now_ms();
+
+	if (broken)
+		return shared->wrong || now >= end;
+	return now >= end && (all_happened() || now >= end + EXTRA_MS);
+}
+
+static void runner_setup(void)
 {
 	struct sigaction sa = { .sa_handler = segv_handler,
 				.sa_flags = SA_NODEFER };
-	__u64 end = now_ms() + ms;
 	unsigned int i;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -1163,6 +1252,14 @@ static void runner(__u64 ms)
 				       backings[i].name, strerror(errno));
 			_exit(2);
 		}
+}
+
+static void runner(__u64 ms)
+{
+	__u64 end = now_ms() + ms;
+	unsigned int i;
+
+	runner_setup();
 	for (i = 0; i < NR_CPU; i++)
 		worker_start(cpu_thread, SLOT_CPU + i);
 	for (i = 0; i < NR_DEVICE; i++)
@@ -1174,10 +1271,13 @@ static void runner(__u64 ms)
 		/* Time to do something in; nothing is waited for. */
 		usleep(ROUND_MS * 1000);
 		quiet_point();
-	} while (now_ms() < end && !(broken && shared->wrong));
+	} while (!is_over(end));
 	atomic_store(&finish, true);
 	for (i = 0; i < nr_workers; i++)
 		pthread_join(workers[i]->thread, NULL);
+	for (i = 0; i < NR_BACKINGS && !broken; i++)
+		if (!regions[i].undisturbed)
+			failed(&regions[i], "no undisturbed exchange", ETIMEDOUT);
 	stats_add();
 	_exit(0);
 }
@@ -1296,7 +1396,7 @@ static void test_stress(void)
 		const char *name = i < C_OP ? count_names[i] :
 					      ops[i - C_OP].name;
 
-		if (i == C_OP + OP_MIGRATE && nr_nodes < 2) {
+		if (cannot_happen(i)) {
 			ksft_test_result_skip("progress: %s (needs two memory nodes)\n",
 					      name);
 			continue;

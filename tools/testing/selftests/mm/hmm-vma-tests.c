@@ -21,9 +21,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/mman.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -606,8 +604,11 @@ TEST_F(hmm_vma_weak, retrying_handlers_end_with_the_timeout)
 	EXPECT_EQ(N - 1, populated(p, N));
 }
 
-/* A call without time limit in a child; killed once a handler was called. */
-static int killed_call(struct hmm_range_test *r, const char *p)
+/*
+ * A call without time limit in a child, which is killed once a handler was
+ * called: 0 or an errno. It took @ended_ms to come to its end then.
+ */
+static int killed_call(struct hmm_range_test *r, const char *p, __u64 *ended_ms)
 {
 	__u64 begin = now_ms();
 	pid_t pid = fork();
@@ -624,9 +625,11 @@ static int killed_call(struct hmm_range_test *r, const char *p)
 		usleep(1000);
 	if (!counts().faults)
 		ksft_print_msg("the handler was not called\n");
+	begin = now_ms();
 	kill(pid, SIGKILL);
 	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status))
 		return -ECHILD;
+	*ended_ms = now_ms() - begin;
 	return 0;
 }
 
@@ -636,7 +639,7 @@ static void check_killed(struct __test_metadata *_metadata,
 {
 	char *p = vma_map(kind, N, MAP_SHARED);
 	struct hmm_range_test *r;
-	__u64 begin;
+	__u64 ended_ms = 0;
 
 	/* Shared, so that the child's result outlives it. */
 	r = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
@@ -645,9 +648,8 @@ static void check_killed(struct __test_metadata *_metadata,
 	ASSERT_NE(r, MAP_FAILED);
 	r->result = NOT_CALLED;
 	ASSERT_EQ(0, vma_set(0, 0, retries, delay_ms));
-	begin = now_ms();
-	ASSERT_EQ(0, killed_call(r, p));
-	EXPECT_LT(now_ms() - begin, GRACE_MS);
+	ASSERT_EQ(0, killed_call(r, p, &ended_ms));
+	EXPECT_LT(ended_ms, GRACE_MS);
 	EXPECT_EQ(want, r->result);
 }
 
@@ -820,35 +822,36 @@ TEST_F(hmm_dax_file, truncated_pages_are_gone)
 }
 
 struct truncator {
+	struct side side;	/* first: what act_truncate() gets */
 	int fd;
 	size_t from, to;
-	atomic_int stop;
-	int error;
+	int error;		/* to be looked at when stopped */
 };
 
-static void *truncate_run(void *arg)
+static void act_truncate(struct side *s)
 {
-	struct truncator *t = arg;
+	struct truncator *t = (struct truncator *)s;
 
-	while (!t->stop && !t->error)
-		if (ftruncate(t->fd, t->from) || ftruncate(t->fd, t->to))
-			t->error = errno;
-	return NULL;
+	if (ftruncate(t->fd, t->from) || ftruncate(t->fd, t->to))
+		t->error = errno;
 }
 
 /* The end of the file comes and goes: what is reported was valid then. */
 TEST_F(hmm_dax_file, truncation_meanwhile_is_noticed)
 {
-	struct truncator t = { .from = 2 * MB, .to = 4 * MB };
+	struct truncator t = {
+		.side.act = act_truncate,
+		.from = 2 * MB,
+		.to = 4 * MB,
+	};
 	__u64 begin = now_ms(), invalidations = 0;
 	size_t n = 4 * MB / page, served = 0;
-	pthread_t thread;
 	char *p;
 
 	t.fd = dax_file(self->dir, 4 * MB, 0);
 	p = dax_map(t.fd, 4 * MB, MAP_SHARED, 0);
 	ASSERT_NE(p, NULL);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, truncate_run, &t));
+	ASSERT_EQ(0, side_start(&t.side));
 	while ((!invalidations || !served) && now_ms() - begin < 10000) {
 		struct hmm_range_test r = range_of(p, n);
 		int ret;
@@ -861,8 +864,7 @@ TEST_F(hmm_dax_file, truncation_meanwhile_is_noticed)
 		if (!ret)
 			EXPECT_EQ(RW, pfns[n - 1] & RW);
 	}
-	t.stop = 1;
-	pthread_join(thread, NULL);
+	side_stop(&t.side);
 	EXPECT_EQ(0, t.error);
 	EXPECT_NE(0, invalidations);
 	EXPECT_NE(0, served);

@@ -35,6 +35,8 @@
 /* How long things are held up that nobody should wait for. */
 #define LONG_MS		15000
 #define SHORT_MS	300
+/* What a call on a slow machine may take longer than it should. */
+#define GRACE_MS	2000
 /* How long to wait for what is sure to come. */
 #define BOUND_MS	20000
 
@@ -103,52 +105,7 @@ static struct hmm_range_test request_of(const char *p, size_t n, __u64 request)
 	return r;
 }
 
-/* ---- threads ---- */
-
-/* Something done again and again, or once, by a thread or process beside. */
-struct side {
-	void		(*act)(struct side *s);
-	char		*p;
-	size_t		len;
-	bool		once;
-	pthread_t	thread;
-	atomic_int	stop;
-	atomic_int	rounds;
-};
-
-static int side_run(void *arg)
-{
-	struct side *s = arg;
-	__u64 end = now_ms() + 4 * BOUND_MS;
-
-	do {
-		s->act(s);
-		s->rounds++;
-	} while (!s->once && !s->stop && now_ms() < end);
-	return 0;
-}
-
-static void *side_thread(void *arg)
-{
-	side_run(arg);
-	return NULL;
-}
-
-static int side_start(struct side *s)
-{
-	return pthread_create(&s->thread, NULL, side_thread, s);
-}
-
-static void side_stop(struct side *s)
-{
-	s->stop = 1;
-	pthread_join(s->thread, NULL);
-}
-
-static void act_discard(struct side *s)
-{
-	madvise(s->p, s->len, MADV_DONTNEED);
-}
+/* ---- the mmap lock ---- */
 
 static void act_hold(struct side *s)
 {
@@ -335,7 +292,7 @@ TEST_F_TIMEOUT(hmm_wait, slow_storm_ends_in_time, 120)
 	for (tries = 0; tries < 30 && !r.invalidations; tries++) {
 		ret = call(&r);
 		EXPECT_TRUE(ret == 0 || ret == -EBUSY);
-		EXPECT_LT(r.elapsed_ns, LONG_MS * 500000ULL);
+		EXPECT_LT(r.elapsed_ns, (SHORT_MS + GRACE_MS) * 1000000ULL);
 	}
 	EXPECT_GE(r.invalidations, 1);
 	side_stop(&s);
@@ -534,7 +491,7 @@ static void check_after_writer(struct __test_metadata *_metadata, char *p,
 	struct side s;
 
 	ASSERT_EQ(0, watch(p, n, 0, 0));
-	ASSERT_TRUE(hold_start(&s, SHORT_MS));
+	ASSERT_TRUE(hold_start(&s, 2000));
 	EXPECT_EQ(0, call(&r));
 	side_stop(&s);
 	EXPECT_TRUE(mapped(p, 0, n, RW, 0));
@@ -606,15 +563,18 @@ static void act_map_and_unmap(struct side *s)
 
 /*
  * How long calls take while another thread maps and unmaps without pause. The
- * figures are for comparison by a reader, as "make test-base" prints them.
+ * figures are for comparison by a reader, as "make test-base" prints them. Without
+ * a timeout no call gives up. Only the device may find a good result stale, after
+ * an invalidation for reasons of its own, like reclaim.
  */
 TEST_F_TIMEOUT(hmm_writer, calls_beside_a_mapper, 120)
 {
 	__u64 sum = 0, longest = 0, end;
 	struct hmm_range_test r;
-	unsigned int calls = 0;
+	unsigned int calls = 0, stale = 0;
 	struct side s = { .act = act_map_and_unmap, .len = 64 * page };
 	char *p = anon_area(16, false);
+	int ret;
 
 	ASSERT_NE(p, NULL);
 	ASSERT_EQ(16, populated(memset(p, 1, 16 * page), 16));
@@ -625,19 +585,27 @@ TEST_F_TIMEOUT(hmm_writer, calls_beside_a_mapper, 120)
 	for (end = now_ms() + 2000; now_ms() < end; calls++) {
 		r = request_of(p, 16, RW);
 		r.timeout_ms = 0;
-		ASSERT_EQ(0, call(&r));
+		ret = call(&r);
+		if (ret == -EBUSY && r.error != -EBUSY && r.invalidations)
+			stale++;
+		else
+			ASSERT_EQ(0, ret);
 		sum += r.elapsed_ns;
 		if (r.elapsed_ns > longest)
 			longest = r.elapsed_ns;
 	}
 	side_stop(&s);
-	ksft_print_msg("%u calls, %llu us each, longest %llu us, beside %d maps\n",
-		       calls, (unsigned long long)sum / calls / 1000,
+	ksft_print_msg("%u calls, %u stale, %llu us each, longest %llu us, beside %d maps\n",
+		       calls, stale, (unsigned long long)sum / calls / 1000,
 		       (unsigned long long)longest / 1000, s.rounds);
 	EXPECT_GT(s.rounds, 1);
+	EXPECT_LT(stale, calls);
 }
 
-/* The range itself goes away, comes back and changes its protection. */
+/*
+ * The range itself goes away, comes back and changes its protection, and then is
+ * left alone for long enough for one call or another to succeed.
+ */
 static void act_change_here(struct side *s)
 {
 	munmap(s->p, s->len);
@@ -648,7 +616,7 @@ static void act_change_here(struct side *s)
 	sched_yield();
 	mprotect(s->p, s->len, PROT_NONE);
 	mprotect(s->p, s->len, PROT_READ | PROT_WRITE);
-	usleep(1000);
+	usleep(1000 * (1 + s->rounds % 20));
 }
 
 /*

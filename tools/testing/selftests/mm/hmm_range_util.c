@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * What the test programs of the HMM range API share; each function is described
- * in hmm_range_util.h. No locks: one thread of a test uses it, and the
- * userfaultfd server shares only what is atomic with the thread that stops it.
+ * in hmm_range_util.h. No locks: one thread of a test uses it, and the threads
+ * beside share only what is atomic with the one that stops them.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -161,6 +161,8 @@ void machine_save(void)
 {
 	page = getpagesize();
 	setting_save(THP_DIR, "", "use_zero_page");
+	setting_save(THP_DIR, "khugepaged", "scan_sleep_millisecs");
+	setting_write(THP_DIR "/khugepaged/scan_sleep_millisecs", "4000000000");
 	settings_save_all(THP_DIR, "enabled");
 	settings_save_all(THP_DIR, "shmem_enabled");
 	settings_save_all(HUGETLB_DIR, "nr_hugepages");
@@ -552,6 +554,42 @@ const char *range_setup(void)
 	madvise(pfns, HMM_RANGE_TEST_MAX_PFNS * sizeof(*pfns),
 		MADV_NOHUGEPAGE);
 	return NULL;
+}
+
+/* ---- what goes on beside ---- */
+
+int side_run(void *arg)
+{
+	struct side *s = arg;
+	__u64 end = now_ms() + (s->limit_ms ? s->limit_ms : SIDE_LIMIT_MS);
+
+	do {
+		s->act(s);
+		s->rounds++;
+	} while (!s->once && !s->stop && now_ms() < end);
+	return 0;
+}
+
+static void *side_thread(void *arg)
+{
+	side_run(arg);
+	return NULL;
+}
+
+int side_start(struct side *s)
+{
+	return pthread_create(&s->thread, NULL, side_thread, s);
+}
+
+void side_stop(struct side *s)
+{
+	s->stop = 1;
+	pthread_join(s->thread, NULL);
+}
+
+void act_discard(struct side *s)
+{
+	madvise(s->p, s->len, MADV_DONTNEED);
 }
 
 /* ---- userfaultfd ---- */

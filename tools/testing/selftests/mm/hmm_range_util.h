@@ -49,8 +49,9 @@ extern size_t page, pmd, nr_pmd;	/* bytes, bytes, pages */
 /* ---- settings of the machine ---- */
 
 /*
- * Remembers the settings that tests change, makes swap of 64 MB on a loop
- * device, and has both put back when the program ends.
+ * Remembers the settings that tests change, keeps khugepaged from changing
+ * mappings between two looks at them, makes swap of 64 MB on a loop device, and
+ * has all that put back when the program ends.
  */
 void machine_save(void);
 
@@ -164,6 +165,35 @@ int fault(const char *p, size_t pages, __u64 request);
 /* Each page by its entry in pfns[], which request_none() clears. */
 int fault_each(const char *p, size_t pages);
 void request_none(size_t pages);
+
+/* ---- what goes on beside ---- */
+
+/*
+ * Something done again and again, or once, by a thread beside the test's own
+ * until it is stopped, and no longer than @limit_ms.
+ */
+struct side {
+	void		(*act)(struct side *s);
+	char		*p;		/* for @act */
+	size_t		len;
+	unsigned int	limit_ms;	/* 0: SIDE_LIMIT_MS */
+	bool		once;
+	pthread_t	thread;
+	atomic_int	stop;
+	atomic_int	rounds;
+};
+
+#define SIDE_LIMIT_MS	80000
+
+/* 0, or an errno. */
+int side_start(struct side *s);
+void side_stop(struct side *s);
+
+/* The loop itself, for clone(): a process that shares the address space. */
+int side_run(void *arg);
+
+/* To be @act: discards @len bytes at @p. */
+void act_discard(struct side *s);
 
 /* ---- userfaultfd ---- */
 
