@@ -52,8 +52,8 @@ function is_over(i, tolerance, both,    b, s) {
 	return b == "" || s == "" || s > b * tolerance || (both && b > s * tolerance)
 }
 
-# From which size on a row has a limit. Below, the cost of the call as such
-# prevails, or what the page allocator has at hand.
+# From which size on a row has a limit: below, what the page allocator has at
+# hand prevails.
 function least_size(op) {
 	return op == "fault" || op == "populate" ? MB : 4096
 }
@@ -74,7 +74,7 @@ function compare(ops, tolerance, both, text,    i, n, over, large) {
 			print "no limit: " difference(i)
 		}
 	}
-	printf "%s: %s: %d of %d rows (populated from 64 KiB, else from 1 MiB)\n",
+	printf "%s: %s: %d of %d rows (populated: all, else from 1 MiB)\n",
 		over || !n ? "does not hold" : "holds", text, n - over, n
 	if (over || !n)
 		bad = 1

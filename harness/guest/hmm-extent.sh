@@ -9,6 +9,5 @@
 # usage: hmm-extent.sh [MODULE]
 # boot: -m 6G -t 300 -a "hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64"
 
-echo 4000000000 >/sys/kernel/mm/transparent_hugepage/khugepaged/scan_sleep_millisecs
 insmod "${1:-$BUILD/lib/test_hmm_range.ko}"
 "$SELFTESTS/hmm-extent-tests"
