@@ -43,6 +43,7 @@
 #include <getopt.h>
 #include <linux/mempolicy.h>
 #include <linux/mman.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -1118,6 +1119,14 @@ static bool quiet_exchange(struct region *r, size_t first, size_t n)
 	return true;
 }
 
+static void quiet_end(void)
+{
+	pthread_mutex_lock(&park_lock);
+	atomic_store(&stop, false);
+	pthread_cond_broadcast(&park_cond);
+	pthread_mutex_unlock(&park_lock);
+}
+
 static void quiet_point(void)
 {
 	struct region *r;
@@ -1145,11 +1154,7 @@ static void quiet_point(void)
 	doing(quiet, "waiting");
 	count(C_QUIET);
 	atomic_fetch_add(&shared->rounds, 1);
-
-	pthread_mutex_lock(&park_lock);
-	atomic_store(&stop, false);
-	pthread_cond_broadcast(&park_cond);
-	pthread_mutex_unlock(&park_lock);
+	quiet_end();
 }
 
 /* ---- the runner ---- */
@@ -1245,6 +1250,9 @@ static void runner_setup(void)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGSEGV, &sa, NULL);
+	/* Nothing of ours is to be mapped into a hole that a mutator makes. */
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_MAX, 0);
 	quiet = worker_new(MAX_THREADS, SLOT_QUIET_CPU);
 	for (i = 0; i < NR_BACKINGS; i++)
 		if (!region_setup(i)) {
@@ -1260,12 +1268,15 @@ static void runner(__u64 ms)
 	unsigned int i;
 
 	runner_setup();
+	/* None begins before the stack of the last one has got its place. */
+	atomic_store(&stop, true);
 	for (i = 0; i < NR_CPU; i++)
 		worker_start(cpu_thread, SLOT_CPU + i);
 	for (i = 0; i < NR_DEVICE; i++)
 		worker_start(device_thread, SLOT_DEVICE + i);
 	for (i = 0; i < nr_mutators; i++)
 		worker_start(mutator_thread, 0);
+	quiet_end();
 
 	do {
 		/* Time to do something in; nothing is waited for. */
