@@ -7,7 +7,8 @@
  * in place for a walk; for a range inside one VMA the lock of that VMA does, and
  * is preferred where the choice is ours. Each leaf is read under its page table
  * lock, hugetlb also under the hugetlb VMA lock, which the page walker takes. A
- * huge PMD that is only copied is read without.
+ * huge PMD of which nothing but the entry is needed is read without.
+ *
  * None of that outlives the call: the output is a copy that the caller validates
  * against the notifier, see include/linux/hmm.h. A walk writes nothing but the
  * caller's arrays, which no lock of this layer protects. The flags of the DMA
@@ -822,8 +823,8 @@ static void hmm_account(struct hmm_walk *hw)
 }
 
 /*
- * Asked at most a jiffy before each fault, and before each restart that none has
- * made necessary, so that every loop ends.
+ * Asked at most a jiffy before each fault, and before each restart for which an
+ * invalidation is the only reason, so that every loop ends.
  */
 static int hmm_may_go_on(const struct hmm_walk *hw)
 {
@@ -894,7 +895,7 @@ static int hmm_fault(struct hmm_walk *hw, unsigned int flags)
 	if (hw->write && !(hw->vma->vm_flags & VM_WRITE))
 		return -EPERM;
 
-	/* Since the last time within a jiffy, only these two can have changed. */
+	/* Time is up at a tick, so within one only these two are to be asked. */
 	if (time_after(jiffies, hw->checked) || need_resched() ||
 	    signal_pending(current)) {
 		hw->checked = jiffies;
