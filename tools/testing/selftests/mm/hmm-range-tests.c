@@ -6,7 +6,7 @@
  *
  * What the device says is never taken on trust: entries are compared with
  * /proc/self/pagemap, contents with what was written, and the number of faults
- * with a kprobe on handle_mm_fault() that counts for the calling thread only.
+ * with the calling thread's count of completed ones.
  *
  * Fixtures whose name ends in _weak hold what the range layer of 7.3 gets
  * wrong: their tests fail there. All others hold on both. Needs root. Settings
@@ -123,7 +123,7 @@ TEST_F(hmm_range_weak, thp_hole_takes_one_fault)
 {
 	char *p;
 
-	if (skipped(no_thp()) || skipped(no_fault_count()))
+	if (skipped(no_thp()))
 		return;
 	p = anon_area(nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -145,7 +145,7 @@ TEST_F(hmm_range_weak, thp_holes_take_one_fault_each)
 	size_t skip = 100;
 	char *p;
 
-	if (skipped(no_thp()) || skipped(no_fault_count()))
+	if (skipped(no_thp()))
 		return;
 	p = anon_area(4 * nr_pmd, true);
 	ASSERT_NE(p, NULL);
@@ -161,7 +161,7 @@ TEST_F(hmm_range_weak, hugetlb_holes_take_one_fault_each)
 {
 	char *p;
 
-	if (skipped(no_hugetlb(2 * MB, 3)) || skipped(no_fault_count()))
+	if (skipped(no_hugetlb(2 * MB, 3)))
 		return;
 	p = hugetlb_area(6 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -174,7 +174,7 @@ TEST_F_TIMEOUT(hmm_range_weak, hugetlb_1g_hole_takes_one_fault, 120)
 {
 	char *p;
 
-	if (skipped(no_hugetlb(GB, 1)) || skipped(no_fault_count()))
+	if (skipped(no_hugetlb(GB, 1)))
 		return;
 	p = hugetlb_area(GB, 30, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -188,7 +188,7 @@ TEST_F(hmm_range_weak, mthp_holes_take_one_fault_each)
 {
 	char *p;
 
-	if (skipped(no_mthp()) || skipped(no_fault_count()))
+	if (skipped(no_mthp()))
 		return;
 	thp_policy(MTHP_SIZE);
 	p = anon_area(nr_pmd, true);
@@ -236,8 +236,6 @@ TEST_F(hmm_range_weak, three_scattered_pages_populate_exactly_three)
 	char *p = anon_area(nr_pmd, false);
 	size_t i;
 
-	if (skipped(no_fault_count()))
-		return;
 	ASSERT_NE(p, NULL);
 	request_none(nr_pmd);
 	for (i = 0; i < ARRAY_SIZE(at); i++)
@@ -259,8 +257,6 @@ TEST_F(hmm_range_weak, requests_among_present_pages_are_exact)
 	char *p = anon_area(nr_pmd, false);
 	size_t i;
 
-	if (skipped(no_fault_count()))
-		return;
 	ASSERT_NE(p, NULL);
 	for (i = 0; i < ARRAY_SIZE(there); i++)
 		p[there[i] * page] = 1;
@@ -435,7 +431,7 @@ TEST_F(hmm_range_weak, hugetlb_later_entry_is_faulted)
 {
 	char *p;
 
-	if (skipped(no_hugetlb(2 * MB, 3)) || skipped(no_fault_count()))
+	if (skipped(no_hugetlb(2 * MB, 3)))
 		return;
 	p = hugetlb_area(6 * MB, 21, MAP_PRIVATE);
 	ASSERT_NE(p, NULL);
@@ -782,8 +778,6 @@ TEST_F(hmm_snapshot, never_faults)
 	char *p = anon_area(nr_pmd, false);
 	struct hmm_range_test r;
 
-	if (skipped(no_fault_count()))
-		return;
 	ASSERT_NE(p, NULL);
 	p[7 * page] = 1;
 	r = range_of(p, nr_pmd);
@@ -1228,8 +1222,6 @@ TEST_F(hmm_retry, restarts_cost_no_more_faults)
 	size_t n;
 	char *p;
 
-	if (skipped(no_fault_count()))
-		return;
 	ASSERT_EQ(0, ftruncate(fd, 1024 * page));
 	for (n = 256; n <= 1024; n *= 4) {
 		p = area(n * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd);

@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <linux/loop.h>
 #include <linux/mman.h>
-#include <linux/perf_event.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sched.h>
@@ -21,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/swap.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -30,7 +30,6 @@
 #include "hmm_range_util.h"
 
 #define SWAP_SIZE	(64 * MB)
-#define KPROBE_PMU	"/sys/bus/event_source/devices/kprobe/type"
 
 int dev = -1, pagemap = -1;
 enum hmm_range_test_mode fault_mode;
@@ -38,7 +37,6 @@ __u64 *pfns;
 __u64 faults;
 size_t page, pmd, nr_pmd;
 
-static int perf = -1;
 static char missing[128];	/* what the last no_*() said */
 
 /* ---- settings of the machine ---- */
@@ -414,19 +412,17 @@ struct hmm_range_test range_of(const char *p, size_t pages)
 	};
 }
 
-/* Counts the faults of this thread inside the ioctl; -1 if not to be had. */
-static int count_start(void)
+/*
+ * Faults of this thread so far, those that the kernel resolved for the device
+ * in this thread's context included.
+ */
+static __u64 faults_so_far(void)
 {
-	struct perf_event_attr attr = {
-		.size = sizeof(attr),
-		.type = setting_number(KPROBE_PMU),
-		.kprobe_func = (uintptr_t)"handle_mm_fault",
-		.disabled = 1,
-	};
+	struct rusage use;
 
-	if (attr.type && perf < 0)
-		perf = syscall(SYS_perf_event_open, &attr, 0, -1, -1, 0);
-	return perf;
+	if (getrusage(RUSAGE_THREAD, &use))
+		ksft_exit_fail_msg("cannot read the fault counter\n");
+	return use.ru_minflt + use.ru_majflt;
 }
 
 static __printf(1, 2) const char *missing_is(const char *fmt, ...)
@@ -437,13 +433,6 @@ static __printf(1, 2) const char *missing_is(const char *fmt, ...)
 	vsnprintf(missing, sizeof(missing), fmt, args);
 	va_end(args);
 	return missing;
-}
-
-const char *no_fault_count(void)
-{
-	if (count_start() >= 0)
-		return NULL;
-	return missing_is("no kprobe PMU (CONFIG_KPROBE_EVENTS)");
 }
 
 const char *no_hugetlb(unsigned long size, unsigned long nr)
@@ -470,20 +459,14 @@ const char *no_mthp(void)
 
 int submit(struct hmm_range_test *r)
 {
+	__u64 before;
 	int ret;
 
 	/* The kernel's own accesses to the array must not add faults. */
 	madvise(pfns, r->npfns * sizeof(*pfns), MADV_POPULATE_WRITE);
-	if (perf >= 0) {
-		ioctl(perf, PERF_EVENT_IOC_RESET, 0);
-		ioctl(perf, PERF_EVENT_IOC_ENABLE, 0);
-	}
+	before = faults_so_far();
 	ret = ioctl(dev, HMM_RANGE_TEST_CALL, r);
-	if (perf >= 0) {
-		ioctl(perf, PERF_EVENT_IOC_DISABLE, 0);
-		if (read(perf, &faults, sizeof(faults)) != sizeof(faults))
-			ksft_exit_fail_msg("cannot read the fault counter\n");
-	}
+	faults = faults_so_far() - before;
 	if (ret)
 		ksft_print_msg("ioctl: %s\n", strerror(errno));
 	return ret ? 1 : r->result;

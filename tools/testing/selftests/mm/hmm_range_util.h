@@ -75,7 +75,6 @@ void shmem_policy(size_t sizes);
  */
 const char *no_thp(void);
 const char *no_mthp(void);
-const char *no_fault_count(void);
 const char *no_hugetlb(unsigned long size, unsigned long nr);
 const char *no_uffd(int *fd, __u64 features);
 
