@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * HMM mirror layer: the loop that every driver with a mirrored address space
+ * needs, once.
+ *
+ * A mirror is an interval notifier, an update lock and a DMA view. A fault looks
+ * for what the view lacks, walks that part, and maps it if nothing has been
+ * invalidated since. An invalidation takes its part out of driver, IOMMU and
+ * view. What the view holds under the lock is therefore valid, and a fault that
+ * is disturbed goes on with what is missing instead of beginning anew.
+ *
+ * Locking: hmm_mirror.lock protects the view. It is taken inside the mmap lock
+ * and inside whatever mmu notifiers are called under, so memory must not be
+ * waited for under it. The fault path holds it only while it maps.
+ */
+#include <linux/hmm.h>
+#include <linux/hmm_mirror.h>
+#include <linux/jiffies.h>
+#include <linux/lockdep.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "internal.h"
+
+/*
+ * Extents of one walk: enough for a slot of the view, whatever is in it. A walk that
+ * begins where a slot does therefore gets beyond each page of it.
+ */
+#define MIRROR_EXTENTS	512
+#define MIRROR_BLOCK	(MIRROR_EXTENTS << PAGE_SHIFT)
+
+static void hmm_mirror_clear(struct hmm_dma_view *view, unsigned long start,
+			     unsigned long end)
+{
+	struct hmm_mirror *mirror = container_of(view, struct hmm_mirror, view);
+
+	mirror->ops->invalidate(mirror, start, end);
+}
+
+static const struct hmm_dma_ops hmm_mirror_dma_ops = {
+	.clear = hmm_mirror_clear,
+};
+
+/*
+ * Callers that must not block, the OOM reaper first of all, get what needs no
+ * waiting: the lock if it is free, and a range of which nothing is mapped.
+ */
+static bool hmm_mirror_lock_notified(struct hmm_mirror *mirror,
+				     const struct mmu_notifier_range *range)
+{
+	struct hmm_dma_run run = { .start = range->start };
+
+	if (mmu_notifier_range_blockable(range)) {
+		mutex_lock(&mirror->lock);
+		return true;
+	}
+	if (!mutex_trylock(&mirror->lock))
+		return false;
+	if (!hmm_dma_next_run(&mirror->view, range->end, &run))
+		return true;
+	mutex_unlock(&mirror->lock);
+	return false;
+}
+
+/* A window can be large: one PUD at a time, so that others can run. */
+static void hmm_mirror_unmap(struct hmm_mirror *mirror, unsigned long start,
+			     unsigned long end)
+{
+	struct hmm_dma_view *view = &mirror->view;
+	unsigned long next;
+
+	end = min(end, view->end);
+	for (start = max(start, view->start); start < end; start = next) {
+		next = min(end - 1, start | ~PUD_MASK) + 1;
+		hmm_range_dma_unmap(view, start, next);
+		cond_resched();
+	}
+}
+
+static bool hmm_mirror_notified(struct mmu_interval_notifier *notifier,
+				const struct mmu_notifier_range *range,
+				unsigned long cur_seq)
+{
+	struct hmm_mirror *mirror = container_of(notifier, struct hmm_mirror,
+						 notifier);
+
+	if (!hmm_mirror_lock_notified(mirror, range))
+		return false;
+	mmu_interval_set_seq(notifier, cur_seq);
+	if (mmu_notifier_range_blockable(range))
+		hmm_mirror_unmap(mirror, range->start, range->end);
+	mutex_unlock(&mirror->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops hmm_mirror_notifier_ops = {
+	.invalidate = hmm_mirror_notified,
+};
+
+/**
+ * hmm_mirror_init() - mirror a window of an address space
+ * @mirror: the mirror
+ * @mm: the address space; the caller holds a reference to it
+ * @dev: the device whose DMA addresses are wanted, see hmm_dma_view_init(). %NULL
+ *	for a device of which the CPU does the work.
+ * @ops: the driver's callbacks
+ * @start: first byte of the window, page aligned
+ * @end: first byte after the window, page aligned, above @start
+ *
+ * Nothing is mapped at first. The window need not have any VMA; what it costs is
+ * said at hmm_dma_view_init().
+ *
+ * Context: May sleep. Takes the mmap lock.
+ *
+ * Return: 0, or:
+ *
+ * * %-EINVAL, %-EOPNOTSUPP, %-ENOSPC: As hmm_dma_view_init().
+ * * %-EINVAL: also without &hmm_mirror_ops.invalidate.
+ * * %-ENOMEM: no memory.
+ * * %-EINTR: a signal arrived, not only a fatal one. The call can be repeated.
+ */
+int hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
+		    struct device *dev, const struct hmm_mirror_ops *ops,
+		    unsigned long start, unsigned long end)
+{
+	int ret;
+
+	if (!ops || !ops->invalidate)
+		return -EINVAL;
+
+	mutex_init(&mirror->lock);
+	/* Tell lockdep before reclaim has met a mirror for the first time. */
+	fs_reclaim_acquire(GFP_KERNEL);
+	might_lock(&mirror->lock);
+	fs_reclaim_release(GFP_KERNEL);
+	mirror->ops = ops;
+	mirror->owner = NULL;
+	ret = hmm_dma_view_init(&mirror->view, dev, &hmm_mirror_dma_ops,
+				start, end);
+	if (ret)
+		return ret;
+	hmm_dma_view_set_lock(&mirror->view, &mirror->lock);
+
+	/* From here on invalidations come in. */
+	ret = mmu_interval_notifier_insert(&mirror->notifier, mm, start,
+					   end - start,
+					   &hmm_mirror_notifier_ops);
+	if (ret)
+		hmm_dma_view_destroy(&mirror->view);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_init);
+
+/**
+ * hmm_mirror_destroy() - end a mirror
+ * @mirror: the mirror
+ *
+ * Takes all of it from the device and waits for invalidations under way. The
+ * mm may have been torn down before, or be torn down meanwhile. No call of
+ * hmm_mirror_fault() may still run or begin: the driver stops what makes its
+ * device fault before.
+ *
+ * Context: May sleep. Not under the mmap lock, not from the invalidate()
+ * callback.
+ */
+void hmm_mirror_destroy(struct hmm_mirror *mirror)
+{
+	mutex_lock(&mirror->lock);
+	hmm_mirror_unmap(mirror, mirror->view.start, mirror->view.end);
+	mutex_unlock(&mirror->lock);
+
+	/* Without a notifier, nothing may be mapped any more. */
+	mmu_interval_notifier_remove(&mirror->notifier);
+	hmm_dma_view_destroy(&mirror->view);
+	mutex_destroy(&mirror->lock);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
+
+/**
+ * struct hmm_mirror_call - one call of hmm_mirror_fault()
+ * @mirror: the mirror
+ * @range: the walk under way
+ * @start: first byte of what was asked for
+ * @end: first byte after that
+ * @flags: enum hmm_mirror_flags
+ * @timeout: jiffies to wait, 0 to go on for ever
+ * @deadline: jiffies after which there is no further try
+ * @from: first byte that this call may have mapped, @end if none
+ * @to: first byte after what this call may have mapped
+ */
+struct hmm_mirror_call {
+	struct hmm_mirror *mirror;
+	struct hmm_range range;
+	unsigned long start;
+	unsigned long end;
+	unsigned int flags;
+	unsigned long timeout;
+	unsigned long deadline;
+	unsigned long from;
+	unsigned long to;
+};
+
+/* Time left in jiffies, as the range layer wants it: 0 is no limit. */
+static long hmm_mirror_time_left(const struct hmm_mirror_call *call)
+{
+	if (!call->timeout)
+		return 0;
+	return max(1L, (long)(call->deadline - jiffies));
+}
+
+/* May a pass that was in vain be repeated? */
+static int hmm_mirror_try_again(const struct hmm_mirror_call *call)
+{
+	if (fatal_signal_pending(current))
+		return -EINTR;
+	if (call->timeout && time_after_eq(jiffies, call->deadline))
+		return -EBUSY;
+	cond_resched();
+	return 0;
+}
+
+static int hmm_mirror_snapshot(struct hmm_mirror_call *call)
+{
+	struct mmu_interval_notifier *notifier = &call->mirror->notifier;
+	long timeout = hmm_mirror_time_left(call) ?: MAX_SCHEDULE_TIMEOUT;
+	int ret;
+
+	ret = mmu_interval_read_begin_killable(notifier,
+					       &call->range.notifier_seq,
+					       timeout);
+	if (ret)
+		return ret;
+	ret = mmap_read_lock_killable(notifier->mm);
+	if (ret)
+		return ret;
+	ret = hmm_range_snapshot(&call->range);
+	mmap_read_unlock(notifier->mm);
+	return ret;
+}
+
+static int hmm_mirror_alloc_extents(struct hmm_mirror_call *call)
+{
+	unsigned long npages = (call->end - call->start) >> PAGE_SHIFT;
+	struct hmm_range *range = &call->range;
+
+	range->max_extents = min(npages, MIRROR_EXTENTS);
+	range->extents = kvmalloc_array(range->max_extents,
+					sizeof(*range->extents),
+					GFP_KERNEL | __GFP_NOWARN);
+	return range->extents ? 0 : -ENOMEM;
+}
+
+/* What can be done without the update lock for the pages from @start on. */
+static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
+{
+	struct hmm_range *range = &call->range;
+	int ret = 0;
+
+	if (!range->extents)
+		ret = hmm_mirror_alloc_extents(call);
+	if (ret)
+		return ret;
+
+	/* What is all of a leaf can be mapped as such. */
+	range->start = max(round_down(start, MIRROR_BLOCK), call->start);
+	range->end = call->end;
+	range->partial = true;
+	range->dev_private_owner = call->mirror->owner;
+	if (call->flags & HMM_MIRROR_PREFETCH) {
+		ret = hmm_mirror_snapshot(call);
+	} else {
+		range->default_flags = HMM_PFN_REQ_FAULT;
+		if (call->flags & HMM_MIRROR_WRITE)
+			range->default_flags |= HMM_PFN_REQ_WRITE;
+		ret = hmm_range_fault_unlocked_timeout(range,
+						       hmm_mirror_time_left(call));
+	}
+	return ret ?: hmm_range_dma_prepare(range, &call->mirror->view);
+}
+
+/* First page from @va on that has to be walked. */
+static unsigned long hmm_mirror_missing(struct hmm_mirror_call *call,
+					unsigned long va)
+{
+	return hmm_dma_first_missing(&call->mirror->view, va, call->end,
+				     call->flags & HMM_MIRROR_WRITE);
+}
+
+/* What is done under it. -EAGAIN if it has to be walked again. */
+static int hmm_mirror_map(struct hmm_mirror_call *call)
+{
+	struct hmm_mirror *mirror = call->mirror;
+	struct hmm_range *range = &call->range;
+	unsigned int flags = 0;
+	unsigned long first;
+	int ret;
+
+	if (mmu_interval_read_retry(&mirror->notifier, range->notifier_seq))
+		return -EAGAIN;
+
+	if (!(call->flags & HMM_MIRROR_WRITE))
+		flags |= HMM_DMA_READ_ONLY;
+	if (mirror->owner)
+		flags |= HMM_DMA_TAKE_PRIVATE;
+	/* The walk may have begun with pages that are mapped already. */
+	first = hmm_mirror_missing(call, range->start);
+	ret = hmm_range_dma_map(range, &mirror->view, flags);
+	if (ret)
+		return ret;
+	/* Getting further than ever before is no waiting. */
+	if (range->next > call->to)
+		call->deadline = jiffies + call->timeout;
+	call->from = min(call->from, first);
+	call->to = max(call->to, range->next);
+	return 0;
+}
+
+/*
+ * Until nothing is missing. What is unmapped meanwhile is looked for once the end
+ * has been reached, so a part that stays undisturbed is done once. Called and,
+ * whatever it returns, left with the update lock held.
+ */
+static int hmm_mirror_populate(struct hmm_mirror_call *call)
+{
+	struct hmm_mirror *mirror = call->mirror;
+	bool prefetch = call->flags & HMM_MIRROR_PREFETCH;
+	unsigned long drops = mirror->view.drops;
+	unsigned long va = call->start;
+	int ret;
+
+	for (;;) {
+		va = hmm_mirror_missing(call, va);
+		if (va == call->end && drops != mirror->view.drops && !prefetch) {
+			drops = mirror->view.drops;
+			va = hmm_mirror_missing(call, call->start);
+			ret = va < call->end ? hmm_mirror_try_again(call) : 0;
+			if (ret)
+				return ret;
+		}
+		if (va == call->end)
+			return 0;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+
+		mutex_unlock(&mirror->lock);
+		ret = hmm_mirror_walk(call, va);
+		mutex_lock(&mirror->lock);
+		if (!ret)
+			ret = hmm_mirror_map(call);
+		if (ret == -EAGAIN || (prefetch && ret == -EBUSY)) {
+			ret = hmm_mirror_try_again(call);
+			if (ret)
+				return ret;
+			continue;
+		}
+		if (ret)
+			return ret;
+		if (call->range.error && !prefetch)
+			return call->range.error;
+		va = call->range.next;
+	}
+}
+
+/* Take back what a failed call has mapped, unless the caller wants to keep it. */
+static int hmm_mirror_failed(struct hmm_mirror_call *call, int ret)
+{
+	struct hmm_mirror *mirror = call->mirror;
+
+	if (call->flags & HMM_MIRROR_PARTIAL &&
+	    hmm_mirror_missing(call, call->start) != call->start)
+		return 0;
+	if (call->from < call->to)
+		hmm_range_dma_unmap(&mirror->view, call->from, call->to);
+	hmm_dma_view_trim(&mirror->view, call->start, call->end);
+	return ret;
+}
+
+static int hmm_mirror_check(const struct hmm_mirror_call *call)
+{
+	const struct hmm_dma_view *view = &call->mirror->view;
+
+	if (call->start >= call->end || !PAGE_ALIGNED(call->start | call->end))
+		return -EINVAL;
+	if (call->start < view->start || call->end > view->end ||
+	    call->flags & ~HMM_MIRROR_FLAGS)
+		return -EINVAL;
+	return 0;
+}
+
+/**
+ * hmm_mirror_fault() - make pages present and let the device reach them
+ * @mirror: the mirror
+ * @start: first byte, page aligned
+ * @end: first byte after the range, page aligned, above @start
+ * @flags: &enum hmm_mirror_flags
+ * @timeout: jiffies without progress after which to give up, 0 to go on for ever;
+ *	see hmm_range_fault_unlocked_timeout() for what counts as waiting. The wait
+ *	for the update lock does not
+ *
+ * On success the update lock is held: every page of the range is present, mapped
+ * for the device, for writing too if that was asked for, and nothing of that can
+ * change before hmm_mirror_unlock(). The caller meanwhile goes through
+ * hmm_mirror_next_run() and fills its device's page table. With
+ * %HMM_MIRROR_PREFETCH or %HMM_MIRROR_PARTIAL pages may be missing, which
+ * hmm_mirror_next_run() shows. So it does for device-private pages of
+ * &hmm_mirror.owner that are to be written and are not writable: a matter for the
+ * driver.
+ *
+ * Pages that are mapped already cost next to nothing, so it is cheap to ask for
+ * more than the device has asked for. &hmm_mirror_ops.invalidate is called for
+ * pages that are mapped for reading and are now to be written.
+ *
+ * Context: May sleep. The caller holds neither the mmap lock nor the update lock,
+ * nor anything that its invalidate() callback takes. Several calls may run at the
+ * same time.
+ *
+ * Return: 0 with the update lock held, or one of the following without it. What
+ * this call had mapped is unmapped again then, and what lay between as well.
+ *
+ * * %-EINVAL: the range is not aligned, is empty, or is not in the window, or a
+ *   flag does not exist.
+ * * %-ESRCH: the address space is gone.
+ * * %-EPERM, %-EFAULT, %-EHWPOISON: a page cannot be accessed as requested, see
+ *   hmm_range_fault().
+ * * %-EBUSY: @timeout expired.
+ * * %-EINTR: a fatal signal arrived.
+ * * %-EREMOTEIO, %-EIO: a page cannot be mapped, see hmm_range_dma_map().
+ * * %-ENOMEM: no memory.
+ */
+int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long start,
+		     unsigned long end, unsigned int flags,
+		     unsigned long timeout)
+{
+	struct hmm_mirror_call call = {
+		.mirror = mirror, .start = start, .end = end, .flags = flags,
+		.range.notifier = &mirror->notifier,
+		.from = end,
+	};
+	struct mm_struct *mm = mirror->notifier.mm;
+	int ret;
+
+	might_sleep();
+	call.timeout = min(timeout, MAX_JIFFY_OFFSET);
+	call.deadline = jiffies + call.timeout;
+	ret = hmm_mirror_check(&call);
+	if (ret)
+		return ret;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+
+	ret = mutex_lock_killable(&mirror->lock);
+	if (!ret) {
+		ret = hmm_mirror_populate(&call);
+		if (ret)
+			ret = hmm_mirror_failed(&call, ret);
+		if (ret)
+			mutex_unlock(&mirror->lock);
+	}
+	kvfree(call.range.extents);
+	/* The last one tears the mm down, which takes the update lock. */
+	mmput_async(mm);
+	return ret;
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_fault);
+
+#if IS_ENABLED(CONFIG_HMM_KUNIT_TEST)
+#include "tests/hmm_mirror_kunit.c"
+#endif
