@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Makes memory of each kind ("backing"), has /dev/hmm_bench measure the HMM
- * range API and pin_user_pages_fast() on it, and prints one line of JSON per
- * measurement.
+ * Makes memory of each kind ("backing"), has /dev/hmm_bench measure the HMM APIs
+ * and pin_user_pages_fast() on it, and prints one line of JSON per measurement.
  *
  * The unit is an executed instruction: the guest's clock advances by one for
  * each (see harness/bench), which is checked first. Each number is the minimum
@@ -74,6 +73,7 @@ enum kind { ANON, ANON_SPLIT, ANON_RANDOM, HUGETLB, SHMEM, DAX };
  * @huge: mapped by PMDs or above
  * @populated: bytes to measure on when populated
  * @unpopulated: bytes to measure faults on, 0 to leave these out
+ * @dma: measure DMA mappings, too
  */
 struct backing {
 	const char *name;
@@ -82,22 +82,25 @@ struct backing {
 	bool huge;
 	size_t populated;
 	size_t unpopulated;
+	bool dma;
 };
 
 static const struct backing backings[] = {
-	{ "4k",		  ANON_SPLIT,  PAGE,	false, GB,	 64 * MB },
-	{ "4k-scattered", ANON_RANDOM, PAGE,	false, 256 * MB, 0 },
-	{ "mthp-64k",	  ANON,	       64 * KB,	false, 256 * MB, 64 * MB },
-	{ "thp-2m",	  ANON,	       PMD,	true,  GB,	 64 * MB },
-	{ "hugetlb-2m",	  HUGETLB,     PMD,	true,  GB,	 64 * MB },
-	{ "hugetlb-1g",	  HUGETLB,     GB,	true,  GB,	 GB },
-	{ "shmem-4k",	  SHMEM,       PAGE,	false, 256 * MB, 64 * MB },
-	{ "shmem-2m",	  SHMEM,       PMD,	true,  256 * MB, 64 * MB },
-	{ "dax-pte",	  DAX,	       PAGE,	false, 256 * MB, 64 * MB },
-	{ "dax-pmd",	  DAX,	       PMD,	true,  256 * MB, 64 * MB },
+	{ "4k",		  ANON_SPLIT,  PAGE,	false, GB,	 64 * MB, true },
+	{ "4k-scattered", ANON_RANDOM, PAGE,	false, 256 * MB, 0, true },
+	{ "mthp-64k",	  ANON,	       64 * KB,	false, 256 * MB, 64 * MB, true },
+	{ "thp-2m",	  ANON,	       PMD,	true,  GB,	 64 * MB, true },
+	{ "hugetlb-2m",	  HUGETLB,     PMD,	true,  GB,	 64 * MB, true },
+	{ "hugetlb-1g",	  HUGETLB,     GB,	true,  GB,	 GB, true },
+	{ "shmem-4k",	  SHMEM,       PAGE,	false, 256 * MB, 64 * MB, false },
+	{ "shmem-2m",	  SHMEM,       PMD,	true,  256 * MB, 64 * MB, false },
+	{ "dax-pte",	  DAX,	       PAGE,	false, 256 * MB, 64 * MB, false },
+	{ "dax-pmd",	  DAX,	       PMD,	true,  256 * MB, 64 * MB, false },
 };
 
-static const char *kernel = "?", *dax_dir;
+static const char usage[] =
+	"usage: hmm-bench [-k KERNEL] [-d DAX_DIR] [-l IOMMU_GROUP] [BACKING...]\n";
+static const char *kernel = "?", *dax_dir, *iommu_group;
 static int dev, pagemap, kpageflags, dax_file = -1;
 
 static int open_or_die(const char *path, int flags)
@@ -116,6 +119,15 @@ static void write_file(const char *path, const char *value)
 	if (write(fd, value, strlen(value)) < 0)
 		err(1, "writing '%s' to %s", value, path);
 	close(fd);
+}
+
+static bool wanted(const char *name, char **names)
+{
+	if (!*names)
+		return true;
+	while (*names && strcmp(*names, name))
+		names++;
+	return *names;
 }
 
 static void *allocate(size_t n, size_t size)
@@ -449,14 +461,20 @@ static char *map_populated(const struct backing *b, size_t size)
 
 static void report(const struct backing *b, const char *op, size_t size,
 		   unsigned int calls, unsigned int repeat, __u64 cycles,
-		   __u64 extents)
+		   const struct hmm_bench_call *call)
 {
 	double per_call = (double)cycles / calls;
 
 	printf("{\"kernel\":\"%s\",\"op\":\"%s\",\"backing\":\"%s\",\"size\":%zu,",
 	       kernel, op, b->name, size);
-	printf("\"calls\":%u,\"repeat\":%u,\"per_call\":%.1f,\"per_page\":%.6f,\"extents\":%llu}\n",
-	       calls, repeat, per_call, per_call / (size / PAGE), extents);
+	printf("\"calls\":%u,\"repeat\":%u,\"per_call\":%.1f,\"per_page\":%.6f,\"extents\":%llu",
+	       calls, repeat, per_call, per_call / (size / PAGE),
+	       call ? call->extents : 0);
+	if (call && call->memory)
+		printf(",\"memory\":%llu", call->memory);
+	if (call && call->dropped)
+		printf(",\"dropped\":%llu", call->dropped);
+	printf("}\n");
 	fflush(stdout);
 }
 
@@ -466,6 +484,8 @@ static bool measure(const struct backing *b, struct hmm_bench_call *call)
 	if (ioctl(dev, HMM_BENCH_CALL, call)) {
 		if (errno == EOPNOTSUPP)
 			return false;
+		if (errno == ENODEV)
+			errx(1, "no device for DMA: boot with -device edu");
 		err(1, "%s: operation %u on %llu bytes", b->name, call->op,
 		    call->length);
 	}
@@ -476,54 +496,119 @@ static bool measure(const struct backing *b, struct hmm_bench_call *call)
 	return true;
 }
 
-static void bench_populated(const struct backing *b, char *p, size_t size)
+/**
+ * struct operation - what is measured of populated memory
+ * @op: as the device calls it
+ * @name: in the output, %NULL if that part is of no interest
+ * @unmap: the name of what comes after it, or %NULL
+ * @dma: only for backings of which DMA mappings are measured
+ */
+struct operation {
+	enum hmm_bench_op op;
+	const char *name;
+	const char *unmap;
+	bool dma;
+};
+
+static const struct operation operations[] = {
+	{ HMM_BENCH_SNAPSHOT,	      "snapshot",	  NULL,		    false },
+	{ HMM_BENCH_SNAPSHOT_EXTENTS, "snapshot-extents", NULL,		    false },
+	{ HMM_BENCH_FAULT,	      "refault",	  NULL,		    false },
+	{ HMM_BENCH_GUP,	      "gup",		  NULL,		    false },
+	{ HMM_BENCH_GUP_DMA,	      "gup-map",	  "gup-unmap",	    true },
+	{ HMM_BENCH_DMA,	      "dma-map",	  "dma-unmap",	    true },
+	{ HMM_BENCH_DMA_INVALIDATE,   NULL,		  "dma-invalidate", true },
+	{ HMM_BENCH_DMA_CYCLE,	      "dma-cycle",	  NULL,		    true },
+};
+
+/* The base's DMA mappings take long, and as long for each page. */
+static unsigned int repeat_populated(const struct operation *o, size_t size)
 {
-	static const struct {
-		enum hmm_bench_op op;
-		const char *name;
-	} ops[] = {
-		{ HMM_BENCH_SNAPSHOT,		"snapshot" },
-		{ HMM_BENCH_SNAPSHOT_EXTENTS,	"snapshot-extents" },
-		{ HMM_BENCH_FAULT,		"refault" },
-		{ HMM_BENCH_GUP,		"gup" },
-	};
+	return o->dma && size > 64 * MB ? 2 : REPEAT;
+}
+
+static void bench_operation(const struct backing *b, const struct operation *o,
+			    char *p, size_t size)
+{
+	__u64 best = UINT64_MAX, best_unmap = UINT64_MAX;
+	unsigned int repeat = repeat_populated(o, size), n;
 	size_t calls = PAGES_AT_ONCE / (size / PAGE);
-	struct hmm_bench_call call;
-	__u64 best;
-	size_t i, n;
+	struct hmm_bench_call call = {
+		.start = (uintptr_t)p,
+		.length = size,
+		.op = o->op,
+	};
 
 	calls = calls < 1 ? 1 : calls > MAX_CALLS ? MAX_CALLS : calls;
-	for (i = 0; i < ARRAY_SIZE(ops); i++) {
-		call = (struct hmm_bench_call){
-			.start = (uintptr_t)p,
-			.length = size,
-			.op = ops[i].op,
-			.calls = calls,
-		};
-		best = UINT64_MAX;
-		for (n = 0; n < REPEAT && measure(b, &call); n++) {
-			if (call.cycles < best)
-				best = call.cycles;
-		}
-		if (n)
-			report(b, ops[i].name, size, calls, n, best,
-			       call.extents);
+	call.calls = calls;
+	for (n = 0; n < repeat && measure(b, &call); n++) {
+		if (call.cycles < best)
+			best = call.cycles;
+		if (call.unmap_cycles < best_unmap)
+			best_unmap = call.unmap_cycles;
+	}
+	if (n && o->name)
+		report(b, o->name, size, calls, n, best, &call);
+	if (n && o->unmap)
+		report(b, o->unmap, size, calls, n, best_unmap, &call);
+}
+
+static void bench_populated(const struct backing *b, char *p, size_t size)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(operations); i++) {
+		if (b->dma || !operations[i].dma)
+			bench_operation(b, &operations[i], p, size);
 	}
 }
 
-/* What the page allocator has at hand matters most to small ranges. */
-static unsigned int repeat_unpopulated(size_t size)
+/*
+ * The same with an IOMMU that is not flushed with each unmapping. There is no
+ * way back for a device in use, so this comes last.
+ */
+static void bench_lazy(char **names)
+{
+	static const struct operation lazy = {
+		HMM_BENCH_GUP_DMA, NULL, "gup-lazy-unmap", true
+	};
+	const struct backing *b;
+	char path[128], *p;
+	size_t size;
+
+	snprintf(path, sizeof(path), "%s/type", iommu_group);
+	write_file(path, "DMA-FQ");
+	for (b = backings; b < backings + ARRAY_SIZE(backings); b++) {
+		if (!b->dma || !wanted(b->name, names))
+			continue;
+		printf("# RUN %s, lazy\n", b->name);
+		prepare(b);
+		p = map_populated(b, b->populated);
+		for (size = PAGE; size <= b->populated; size *= 4)
+			bench_operation(b, &lazy, p, size);
+		unmap(p, b->populated);
+		finish(b);
+	}
+}
+
+/*
+ * What the page allocator has at hand matters most to small ranges, and the timer
+ * interrupt to those that take little time.
+ */
+static unsigned int repeat_unpopulated(const struct backing *b, size_t size)
 {
 	if (size <= MB)
 		return 20;
-	return size <= 4 * MB ? 10 : 2;
+	if (size <= 4 * MB)
+		return 10;
+	return b->huge ? 4 : 2;
 }
 
 /* MADV_POPULATE_WRITE, the floor, and a fault for write of the same memory. */
 static void bench_unpopulated(const struct backing *b, size_t size)
 {
 	__u64 floor = UINT64_MAX, fault = UINT64_MAX, cycles;
-	unsigned int repeat = repeat_unpopulated(size);
+	unsigned int repeat = repeat_unpopulated(b, size);
 	struct hmm_bench_call call = {
 		.start = (uintptr_t)ADDRESS,
 		.length = size,
@@ -548,8 +633,8 @@ static void bench_unpopulated(const struct backing *b, size_t size)
 		verify(b, p, size, false);
 		unmap(p, size);
 	}
-	report(b, "populate", size, 1, repeat, floor, 0);
-	report(b, "fault", size, 1, repeat, fault, 0);
+	report(b, "populate", size, 1, repeat, floor, NULL);
+	report(b, "fault", size, 1, repeat, fault, NULL);
 }
 
 static void bench(const struct backing *b)
@@ -575,21 +660,12 @@ static void bench(const struct backing *b)
 	finish(b);
 }
 
-static bool wanted(const char *name, char **names)
-{
-	if (!*names)
-		return true;
-	while (*names && strcmp(*names, name))
-		names++;
-	return *names;
-}
-
 int main(int argc, char **argv)
 {
 	size_t i;
 	int opt;
 
-	while ((opt = getopt(argc, argv, "d:k:")) != -1) {
+	while ((opt = getopt(argc, argv, "d:k:l:")) != -1) {
 		switch (opt) {
 		case 'd':
 			dax_dir = optarg;
@@ -597,8 +673,11 @@ int main(int argc, char **argv)
 		case 'k':
 			kernel = optarg;
 			break;
+		case 'l':
+			iommu_group = optarg;
+			break;
 		default:
-			fprintf(stderr, "usage: hmm-bench [-k KERNEL] [-d DAX_DIR] [BACKING...]\n");
+			fputs(usage, stderr);
 			return 2;
 		}
 	}
@@ -611,5 +690,7 @@ int main(int argc, char **argv)
 		if (wanted(backings[i].name, argv + optind))
 			bench(&backings[i]);
 	}
+	if (iommu_group)
+		bench_lazy(argv + optind);
 	return 0;
 }

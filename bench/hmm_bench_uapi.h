@@ -19,12 +19,22 @@
  *	that does not have them
  * @HMM_BENCH_FAULT: hmm_range_fault_unlocked_timeout() for write
  * @HMM_BENCH_GUP: pin_user_pages_fast() for write, and unpin
+ * @HMM_BENCH_GUP_DMA: the same, with a DMA mapping in between
+ * @HMM_BENCH_DMA: DMA mapping of what HMM has found, and unmapping
+ * @HMM_BENCH_DMA_INVALIDATE: DMA mapping, and unmapping of one page out of it
+ * @HMM_BENCH_DMA_CYCLE: fault, DMA mapping and unmapping, all as @cycles
+ *
+ * Those with a DMA mapping give -ENODEV if there is no device to do it for.
  */
 enum hmm_bench_op {
 	HMM_BENCH_SNAPSHOT,
 	HMM_BENCH_SNAPSHOT_EXTENTS,
 	HMM_BENCH_FAULT,
 	HMM_BENCH_GUP,
+	HMM_BENCH_GUP_DMA,
+	HMM_BENCH_DMA,
+	HMM_BENCH_DMA_INVALIDATE,
+	HMM_BENCH_DMA_CYCLE,
 };
 
 /**
@@ -37,6 +47,10 @@ enum hmm_bench_op {
  * @valid: (out) pages that the last call reported as present
  * @writable: (out) pages that it reported as writable
  * @extents: (out) runs that it reported, 0 for the other operations
+ * @unmap_cycles: (out) the same as @cycles for unmapping, where that is measured
+ *	on its own
+ * @dropped: (out) pages that the device lost by @HMM_BENCH_DMA_INVALIDATE
+ * @memory: (out) bytes that HMM kept of what was mapped
  */
 struct hmm_bench_call {
 	__u64 start;
@@ -47,6 +61,9 @@ struct hmm_bench_call {
 	__u64 valid;
 	__u64 writable;
 	__u64 extents;
+	__u64 unmap_cycles;
+	__u64 dropped;
+	__u64 memory;
 };
 
 #define HMM_BENCH_CALL	_IOWR('H', 0x40, struct hmm_bench_call)

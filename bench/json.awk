@@ -7,6 +7,13 @@ function number(v) {
 	return v == "" ? "null" : sprintf("%.6f", v)
 }
 
+# A whole number that few rows have.
+function both(name, base, series) {
+	if (base != "" || series != "")
+		printf ",\"%s\":{\"base\":%s,\"series\":%s}", name,
+			base == "" ? "null" : base, series == "" ? "null" : series
+}
+
 END {
 	print "["
 	for (i = 1; i <= rows; i++) {
@@ -16,9 +23,11 @@ END {
 		printf "{\"op\":\"%s\",\"backing\":\"%s\",\"size\":%d,", o, b, s
 		printf "\"per_page\":{\"base\":%s,\"series\":%s},",
 			number(cost("base", o, b, s)), number(cost("series", o, b, s))
-		printf "\"per_call\":{\"base\":%s,\"series\":%s}}%s\n",
-			number(call["base", o, b, s]), number(call["series", o, b, s]),
-			i < rows ? "," : ""
+		printf "\"per_call\":{\"base\":%s,\"series\":%s}",
+			number(call["base", o, b, s]), number(call["series", o, b, s])
+		both("memory", memory["base", o, b, s], memory["series", o, b, s])
+		both("dropped", dropped["base", o, b, s], dropped["series", o, b, s])
+		print "}" (i < rows ? "," : "")
 	}
 	print "]"
 }

@@ -36,6 +36,20 @@ function absolute_limits(    s) {
 	      call["base", "snapshot", "4k", 4096])
 }
 
+function dma_limits(    i, b, s, op, ops) {
+	split("dma-map dma-unmap dma-cycle", ops)
+	for (op = 1; op <= 3; op++) {
+		for (i = 1; i <= backings; i++) {
+			b = backing_name[i]
+			s = usual_size(b)
+			if (dma_limit(ops[op], b) != "")
+				limit(ops[op] " " b ", " s / MB " MiB",
+				      cost("series", ops[op], b, s),
+				      dma_limit(ops[op], b))
+		}
+	}
+}
+
 function difference(i,    b, s) {
 	b = cost("base", row_op[i], row_backing[i], row_size[i])
 	s = cost("series", row_op[i], row_backing[i], row_size[i])
@@ -83,9 +97,12 @@ function compare(ops, tolerance, both, text,    i, n, over, large) {
 END {
 	print "\nLimits, instructions per 4K page if nothing else is said\n"
 	absolute_limits()
+	dma_limits()
 	compare(" snapshot refault fault ", 1.01, 0,
 		"series at most 1% above the base")
-	compare(" gup populate ", 1.02, 1,
+	compare(" gup gup-unmap populate ", 1.02, 1,
 		"control: what the series does not change is within 2%")
+	compare(" gup-map ", 1.02, 0,
+		"series at most 2% above the base where GUP maps by iommupt")
 	exit bad
 }

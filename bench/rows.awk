@@ -35,6 +35,26 @@ function beyond(kernel, backing, size,    fault, floor) {
 	return fault == "" || floor == "" ? "" : fault - floor
 }
 
+# What pinned memory costs to map and to unmap, as one number.
+function gup_cycle(backing, size,    m, u) {
+	m = cost("base", "gup-map", backing, size)
+	u = cost("base", "gup-unmap", backing, size)
+	return m == "" || u == "" ? "" : m + u
+}
+
+# Most that a DMA operation may cost in the series, "" if nothing is said.
+function dma_limit(op, backing) {
+	if (op == "dma-cycle")
+		return backing == "thp-2m" ? 8 : ""
+	if (backing ~ /^(thp|hugetlb)/)
+		return 3
+	if (backing !~ /^4k/)
+		return ""
+	if (op == "dma-unmap")
+		return backing == "4k" ? 40 : ""
+	return backing == "4k" ? 30 : 550
+}
+
 function short(v) {
 	if (v == "")
 		return "-"
@@ -54,6 +74,8 @@ BEGIN {
 	size = field("size") + 0
 	page[kernel, op, backing, size] = field("per_page") + 0
 	call[kernel, op, backing, size] = field("per_call") + 0
+	memory[kernel, op, backing, size] = field("memory")
+	dropped[kernel, op, backing, size] = field("dropped")
 	if (!((op, backing, size) in seen_row)) {
 		seen_row[op, backing, size] = 1
 		row_op[++rows] = op

@@ -45,6 +45,61 @@ function table_unpopulated(    i, b, size) {
 	}
 }
 
+# The columns of one operation: base, pinned memory, series and its limit.
+function dma_columns(op, b, size, gup) {
+	return sprintf("  %8s %8s %8s %6s", short(cost("base", op, b, size)),
+		short(gup), short(cost("series", op, b, size)),
+		short(dma_limit(op, b)))
+}
+
+function table_dma(    i, b, size, head) {
+	head = sprintf("  %8s %8s %8s %6s", "base", "GUP", "series", "limit")
+	printf "%-14s  %-33s  %-33s  %s\n", "", "     map", "   unmap",
+		"   fault, map, unmap"
+	printf "%-14s%s%s%s\n", "", head, head, head
+	for (i = 1; i <= backings; i++) {
+		b = backing_name[i]
+		size = usual_size(b)
+		if (cost("series", "dma-map", b, size) == "" &&
+		    cost("base", "dma-map", b, size) == "")
+			continue
+		printf "%-14s%s%s%s\n", b,
+			dma_columns("dma-map", b, size, cost("base", "gup-map", b, size)),
+			dma_columns("dma-unmap", b, size, cost("base", "gup-unmap", b, size)),
+			dma_columns("dma-cycle", b, size, gup_cycle(b, size))
+	}
+}
+
+function or_none(v) {
+	return v == "" ? "-" : v
+}
+
+# What is done to 1 GiB as a whole.
+function table_gib(    i, b, s) {
+	s = 1024 * MB
+	printf "%-14s  %10s %10s %10s  %8s %8s  %6s %8s  %8s %8s\n", "",
+		"map", "", "", "unmap 4K", "", "pages", "", "bytes", ""
+	printf "%-14s  %10s %10s %10s  %8s %8s  %6s %8s  %8s %8s\n", "",
+		"base", "GUP", "series", "base", "series", "base", "series",
+		"base", "series"
+	for (i = 1; i <= backings; i++) {
+		b = backing_name[i]
+		if (call["series", "dma-map", b, s] == "" &&
+		    call["base", "dma-map", b, s] == "")
+			continue
+		printf "%-14s  %10s %10s %10s  %8s %8s  %6s %8s  %8s %8s\n", b,
+			short(call["base", "dma-map", b, s]),
+			short(call["base", "gup-map", b, s]),
+			short(call["series", "dma-map", b, s]),
+			short(call["base", "dma-invalidate", b, s]),
+			short(call["series", "dma-invalidate", b, s]),
+			or_none(dropped["base", "dma-invalidate", b, s]),
+			or_none(dropped["series", "dma-invalidate", b, s]),
+			or_none(memory["base", "dma-map", b, s]),
+			or_none(memory["series", "dma-map", b, s])
+	}
+}
+
 # One line of costs by size, unless nothing was measured.
 function line_by_size(backing, op, kernel, label,    size, text, any, v) {
 	for (size = 4096; size <= 1024 * MB; size *= 4) {
@@ -69,6 +124,15 @@ function table_by_size(    i, b, size) {
 		line_by_size(b, "refault", "base", "refault base")
 		line_by_size(b, "refault", "series", "refault series")
 		line_by_size(b, "gup", "base", "GUP")
+		line_by_size(b, "gup-map", "base", "GUP map")
+		line_by_size(b, "dma-map", "base", "DMA map base")
+		line_by_size(b, "dma-map", "series", "DMA map series")
+		line_by_size(b, "gup-unmap", "base", "GUP unmap")
+		line_by_size(b, "gup-lazy-unmap", "base", "GUP unmap, lazy")
+		line_by_size(b, "dma-unmap", "base", "DMA unmap base")
+		line_by_size(b, "dma-unmap", "series", "DMA unmap series")
+		line_by_size(b, "dma-cycle", "base", "DMA cycle base")
+		line_by_size(b, "dma-cycle", "series", "DMA cycle series")
 		line_by_size(b, "fault", "base", "fault base")
 		line_by_size(b, "fault", "series", "fault series")
 		line_by_size(b, "populate", "base", "floor")
@@ -84,6 +148,10 @@ END {
 	table_populated(1)
 	print "\nUnpopulated memory, instructions per 4K page (64 MiB; hugetlb-1g: 1 GiB)\n"
 	table_unpopulated()
+	print "\nDMA behind an IOMMU that is flushed at once, instructions per 4K page (64 MiB; hugetlb-1g: 1 GiB)\n"
+	table_dma()
+	print "\nDMA of 1 GiB: instructions for all of it, to unmap 4K of it and pages that go with it, bytes kept of it\n"
+	table_gib()
 	print "\nBy size of the range, instructions per 4K page\n"
 	table_by_size()
 }

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Benchmark device: /dev/hmm_bench measures calls of the HMM range API, and of
+ * Benchmark device: /dev/hmm_bench measures calls of the HMM APIs, and of
  * pin_user_pages_fast() to compare them with, on memory of the calling process.
  * Built out of tree against the base and against the series. hmm-bench is its
- * user.
+ * user. Here are the ioctl and the range API.
  *
  * Only the calls are measured: what can be prepared once is done before. The
  * time is the CPU's time stamp counter, which counts instructions in the guests
  * of "make bench".
  *
  * Locking: each ioctl has a context of its own. bench_ctx::update_lock is the
- * lock that the range API asks a driver for; here it orders nothing but the
- * notifier's sequence number. A snapshot is taken under the mmap lock, which is
- * taken before the measurement and dropped after it.
+ * lock that the HMM APIs ask a driver for. It protects the notifier's sequence
+ * number and what is mapped for DMA, which an invalidation waits for: all of it
+ * is unmapped before the lock is released. A snapshot is taken under the mmap
+ * lock, which is taken before the measurement and dropped after it.
  */
 #include <linux/capability.h>
 #include <linux/fs.h>
@@ -22,36 +23,18 @@
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
+#include <linux/mutex.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/spinlock.h>
 #include <linux/timex.h>
 #include <linux/uaccess.h>
 
-#include "hmm_bench_uapi.h"
+#include "hmm_bench.h"
 
 /* On the base a walk that asks for nothing is a snapshot. */
 #ifdef HMM_BENCH_BASE
 #define hmm_range_snapshot	hmm_range_fault
 #endif
-
-/**
- * struct bench_ctx - state of one ioctl
- * @notifier: covers the range in current's mm
- * @update_lock: see above
- * @range: argument of the HMM calls
- * @call: the user's struct
- * @npages: length of the range
- * @pages: output of pin_user_pages_fast()
- */
-struct bench_ctx {
-	struct mmu_interval_notifier notifier;
-	spinlock_t update_lock;		/* the notifier's sequence number */
-	struct hmm_range range;
-	struct hmm_bench_call call;
-	unsigned long npages;
-	struct page **pages;
-};
 
 static bool bench_invalidate(struct mmu_interval_notifier *notifier,
 			     const struct mmu_notifier_range *range,
@@ -60,9 +43,12 @@ static bool bench_invalidate(struct mmu_interval_notifier *notifier,
 	struct bench_ctx *ctx = container_of(notifier, struct bench_ctx,
 					     notifier);
 
-	spin_lock(&ctx->update_lock);
+	if (mmu_notifier_range_blockable(range))
+		mutex_lock(&ctx->update_lock);
+	else if (!mutex_trylock(&ctx->update_lock))
+		return false;
 	mmu_interval_set_seq(notifier, cur_seq);
-	spin_unlock(&ctx->update_lock);
+	mutex_unlock(&ctx->update_lock);
 	return true;
 }
 
@@ -91,18 +77,24 @@ static int bench_snapshot(struct bench_ctx *ctx)
 	return ret;
 }
 
-static int bench_fault(struct bench_ctx *ctx)
+/* Makes the range's pages writable and reads where they are. */
+int bench_walk(struct bench_ctx *ctx)
 {
 	unsigned long timeout = msecs_to_jiffies(HMM_RANGE_DEFAULT_TIMEOUT);
+
+	ctx->range.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
+	return hmm_range_fault_unlocked_timeout(&ctx->range, timeout);
+}
+
+static int bench_fault(struct bench_ctx *ctx)
+{
 	u32 calls = ctx->call.calls;
 	cycles_t begin;
 	int ret = 0;
 
-	ctx->range.default_flags = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE;
-
 	begin = get_cycles();
 	while (calls-- && !ret)
-		ret = hmm_range_fault_unlocked_timeout(&ctx->range, timeout);
+		ret = bench_walk(ctx);
 	ctx->call.cycles = get_cycles() - begin;
 	return ret;
 }
@@ -184,11 +176,24 @@ static int bench_snapshot_extents(struct bench_ctx *ctx)
 }
 #endif
 
+static bool bench_is_gup(struct bench_ctx *ctx)
+{
+	return ctx->call.op == HMM_BENCH_GUP ||
+	       ctx->call.op == HMM_BENCH_GUP_DMA;
+}
+
+static bool bench_is_dma(struct bench_ctx *ctx)
+{
+	return ctx->call.op >= HMM_BENCH_GUP_DMA;
+}
+
 /* With the notifier registered. */
 static int bench_range(struct bench_ctx *ctx)
 {
 	int ret;
 
+	if (bench_is_dma(ctx))
+		return bench_dma(ctx);
 	if (ctx->call.op == HMM_BENCH_SNAPSHOT_EXTENTS)
 		return bench_snapshot_extents(ctx);
 
@@ -210,7 +215,7 @@ static int bench_hmm(struct bench_ctx *ctx)
 	struct hmm_bench_call *call = &ctx->call;
 	int ret;
 
-	spin_lock_init(&ctx->update_lock);
+	mutex_init(&ctx->update_lock);
 	ret = mmu_interval_notifier_insert(&ctx->notifier, current->mm,
 					   call->start, call->length,
 					   &bench_notifier_ops);
@@ -232,7 +237,7 @@ static int bench_pin(struct bench_ctx *ctx)
 	ctx->pages = kvcalloc(ctx->npages, sizeof(*ctx->pages), GFP_KERNEL);
 	if (!ctx->pages)
 		return -ENOMEM;
-	ret = bench_gup(ctx);
+	ret = bench_is_dma(ctx) ? bench_gup_dma(ctx) : bench_gup(ctx);
 	kvfree(ctx->pages);
 	return ret;
 }
@@ -241,7 +246,7 @@ static int bench_check(struct bench_ctx *ctx)
 {
 	struct hmm_bench_call *call = &ctx->call;
 
-	if (call->op > HMM_BENCH_GUP || !call->calls ||
+	if (call->op > HMM_BENCH_DMA_CYCLE || !call->calls ||
 	    call->calls > HMM_BENCH_MAX_CALLS)
 		return -EINVAL;
 	if (!call->length || !PAGE_ALIGNED(call->start | call->length) ||
@@ -253,7 +258,10 @@ static int bench_check(struct bench_ctx *ctx)
 	call->valid = 0;
 	call->writable = 0;
 	call->extents = 0;
-	return 0;
+	call->unmap_cycles = 0;
+	call->dropped = 0;
+	call->memory = 0;
+	return bench_is_dma(ctx) ? bench_dma_device(ctx) : 0;
 }
 
 static long bench_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -275,7 +283,7 @@ static long bench_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	ret = bench_check(ctx);
 	if (ret)
 		goto out;
-	ret = ctx->call.op == HMM_BENCH_GUP ? bench_pin(ctx) : bench_hmm(ctx);
+	ret = bench_is_gup(ctx) ? bench_pin(ctx) : bench_hmm(ctx);
 	if (!ret && copy_to_user(user, &ctx->call, sizeof(ctx->call)))
 		ret = -EFAULT;
 out:
@@ -300,7 +308,25 @@ static struct miscdevice bench_device = {
 	.mode = 0600,
 	.fops = &bench_fops,
 };
-module_misc_device(bench_device);
 
-MODULE_DESCRIPTION("Benchmark of the HMM range API");
+static int __init bench_init(void)
+{
+	int ret;
+
+	bench_dma_find_device();
+	ret = misc_register(&bench_device);
+	if (ret)
+		bench_dma_put_device();
+	return ret;
+}
+module_init(bench_init);
+
+static void __exit bench_exit(void)
+{
+	misc_deregister(&bench_device);
+	bench_dma_put_device();
+}
+module_exit(bench_exit);
+
+MODULE_DESCRIPTION("Benchmark of the HMM APIs");
 MODULE_LICENSE("GPL");
