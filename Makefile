@@ -51,6 +51,9 @@ test: ## run all tests, results in out/
 stress: ## stress the debug kernel (SECONDS=1800)
 	@harness/stress $${SECONDS:-1800}
 
+stress-dma: ## the same with devices that do DMA
+	@harness/stress $${SECONDS:-1800} hmm-dma-stress
+
 test-base: ## run the tests on the pristine base, for comparison
 	@harness/test-base
 
@@ -76,4 +79,4 @@ clean: ## remove out/
 kernel kernel-debug callers check: deps tree
 
 .PHONY: help deps base tree series fold kernel kernel-debug callers run test \
-	stress test-base bench check base-path tree-path build-path clean
+	stress stress-dma test-base bench check base-path tree-path build-path clean

@@ -1,29 +1,23 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# Prepares one of each kind of memory and runs hmm-demo on all of them: 2M and
-# 1G huge pages, a DAX file system on emulated pmem (RAM that memmap= sets
+# Prepares one of each kind of memory and runs hmm-dma-demo on all of them: 2M
+# and 1G huge pages, a DAX file system on emulated pmem (RAM that memmap= sets
 # apart; its struct pages come with it) and an ordinary one on a loop device.
-# Then compares the device's checksum of FILE with sha256sum's.
+# The device is an edu behind an Intel IOMMU. Then has FILE read by the device
+# and compares the checksum of that with sha256sum's: a small one by DMA, which
+# moves 2 KiB in 100 ms of a clock that skips idle time, a larger one by test_hmm.
 #
 # Extents of the DAX file have to begin at 2M for the CPU to map 2M leaves,
 # hence the stride.
 #
 # usage: demo.sh [FILE]
-# boot: -m 5G -t 600 -a "memmap=512M!0x100000000 hugepagesz=1G hugepages=1"
+# boot: -i -m 5G -t 600 -a "intel_iommu=on memmap=512M!0x100000000 hugepagesz=1G hugepages=1" -q "-device intel-iommu,aw-bits=48 -device edu,dma_mask=0xffffffffffffffff"
 
-fail() {
-	printf 'demo: error: %s\n' "$*"
-	exit 1
-}
+# shellcheck source-path=SCRIPTDIR source=pmem.sh
+. "$HARNESS/guest/pmem.sh"
 
-# Runs a step of the set-up; what it prints is shown only if it fails.
-step() {
-	"$@" >/tmp/step.log 2>&1 || {
-		cat /tmp/step.log
-		fail "set-up: '$*' failed"
-	}
-}
+DMA_MAX=$((1024 * 1024))	# largest FILE that is read by DMA as a whole
 
 file=${1:-}
 if [ -n "$file" ]; then
@@ -32,10 +26,44 @@ if [ -n "$file" ]; then
 	[ -f "$file" ] || fail "$file is not a regular file"
 	[ -r "$file" ] || fail "$file cannot be read"
 fi
-demo=$SELFTESTS/hmm-demo
-[ -x "$demo" ] || fail "$demo is missing (harness/selftests builds it)"
+demo=$SELFTESTS/hmm-dma-demo
+for program in "$demo" "$SELFTESTS/hmm-demo"; do
+	[ -x "$program" ] || fail "$program is missing (harness/selftests builds it)"
+done
 
-step insmod "$BUILD/lib/test_hmm.ko"
+# checksum COMMAND...: of what it writes, empty if it fails.
+checksum() {
+	{ "$@" || echo failed >/tmp/failed; } | sha256sum >/tmp/sum
+	[ -e /tmp/failed ] || cut -d ' ' -f 1 /tmp/sum
+}
+
+compare() {
+	size=$(stat -L -c %s "$file")
+	if [ "$size" -le "$DMA_MAX" ]; then
+		how='read by DMA'
+		set -- "$demo" --read "$file"
+	else
+		how="too large for this device's DMA, so test_hmm reads it"
+		step insmod "$BUILD/lib/test_hmm.ko"
+		set -- "$SELFTESTS/hmm-demo" "$file"
+	fi
+	printf '\nSHA-256 of FILE, %s bytes, %s\n' "$size" "$how"
+	device=$(checksum "$@")
+	[ -n "$device" ] || fail "the device could not read all of FILE"
+	printf '  by the device     %s\n' "$device"
+	cpu=$(checksum cat "$file")
+	[ -n "$cpu" ] || fail "FILE cannot be read"
+	printf '  by the CPU        %s\n' "$cpu"
+	if [ "$device" = "$cpu" ]; then
+		echo '  equal'
+	else
+		echo '  FAIL: they differ'
+		return 1
+	fi
+}
+
+step insmod "$BUILD/lib/test_hmm_dma.ko"
+[ -c /dev/hmm_dma0 ] || fail "no /dev/hmm_dma0: the guest needs -device edu"
 echo 16 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
 
 [ -b /dev/pmem0 ] || fail "no /dev/pmem0: the kernel needs memmap=SIZE!START and CONFIG_BLK_DEV_PMEM"
@@ -51,19 +79,5 @@ step mount /dev/loop0 /tmp/disk
 
 status=0
 "$demo" --file-dir /tmp/disk --dax-dir /tmp/dax ${file:+"$file"} || status=$?
-[ -n "$file" ] || exit $status
-
-printf '\nSHA-256 of FILE, %s bytes\n' "$(stat -L -c %s "$file")"
-device=$("$demo" --sum "$file") || fail "the device could not read all of FILE"
-device=${device%% *}
-printf '  by the device     %s\n' "$device"
-cpu=$(sha256sum <"$file") || fail "sha256sum could not read FILE"
-cpu=${cpu%% *}
-printf '  by sha256sum      %s\n' "$cpu"
-if [ "$device" = "$cpu" ]; then
-	echo '  equal'
-else
-	echo '  FAIL: they differ'
-	status=1
-fi
+[ -z "$file" ] || compare || status=$?
 exit $status

@@ -19,29 +19,8 @@
 # usage: hmm-vma.sh [MODULE...]
 # boot: -m 5G -t 300 -a "memmap=256M!0x100000000 memmap=320M!0x110000000 memmap=32M!0x124000000 memmap=2G!0x140000000"
 
-fail() {
-	printf 'hmm-vma: error: %s\n' "$*" >&2
-	exit 1
-}
-
-# Runs a step of the set-up; what it prints is shown only if it fails.
-step() {
-	"$@" >/tmp/step.log 2>&1 || {
-		cat /tmp/step.log >&2
-		fail "set-up: '$*' failed"
-	}
-}
-
-# Number of the pmem region that begins at address $1.
-region_at() {
-	for r in /sys/bus/nd/devices/region*; do
-		if [ "$(cat "$r/resource" 2>/dev/null)" = "$1" ]; then
-			echo "${r##*/region}"
-			return
-		fi
-	done
-	fail "no pmem at $1: the kernel needs memmap=SIZE!$1 and CONFIG_X86_PMEM_LEGACY"
-}
+# shellcheck source-path=SCRIPTDIR source=pmem.sh
+. "$HARNESS/guest/pmem.sh"
 
 put() {
 	printf '%s' "$2" >"$1" || fail "set-up: $1 does not take '$2'"
