@@ -63,7 +63,7 @@
 
 /**
  * struct hmm_dma_slot - SLOT_PAGES pages of a view
- * @leaf: entry of the first page if a leaf fills the slot, else 0
+ * @leaf: entry of the first page if one link fills the slot, else 0
  * @pages: entries of the pages, followed by their addresses in a view that has to
  *	keep them; or NULL
  * @addr: DMA address of @leaf in such a view
@@ -285,7 +285,7 @@ EXPORT_SYMBOL_GPL(hmm_dma_view_destroy);
  * @end: first byte after the range, page aligned, in the window
  *
  * Of each slot that the range touches, also of what hmm_range_dma_prepare() got a
- * moment ago.
+ * moment ago. For the mirror layer, not for drivers.
  *
  * Context: Under the update lock.
  */
@@ -788,14 +788,14 @@ static int hmm_dma_map_runs(struct hmm_dma_map_args *map,
  * Return: 0, or the following, with nothing of [@range->start, @range->next) left
  * mapped:
  *
- * * %-EINVAL: the range is not in the window, of which nothing is touched.
+ * * %-EINVAL: the range is not in the window, or a flag does not exist. Nothing
+ *   is touched then.
  * * %-EAGAIN: what hmm_range_dma_prepare() had got has been freed again. Release
  *   the lock and begin anew, as after mmu_interval_read_retry().
  * * %-EOPNOTSUPP: a page is device-private, and %HMM_DMA_TAKE_PRIVATE is not set.
  * * %-EREMOTEIO: a page is memory of another device that this one cannot reach.
  * * %-ENOMEM, %-EIO: the DMA API failed, for want of memory for instance, which
  *   may be there again a little later.
- * * %-EINVAL: also for flags that do not exist.
  */
 int hmm_range_dma_map(const struct hmm_range *range, struct hmm_dma_view *view,
 		      unsigned int flags)
@@ -1128,6 +1128,8 @@ EXPORT_SYMBOL_GPL(hmm_dma_next_run);
  * @start: first byte to look at, page aligned, in the window
  * @end: first byte after that, page aligned, in the window
  * @write: count what the device cannot write to as missing
+ *
+ * For the mirror layer; drivers have hmm_dma_next_run().
  *
  * Context: Under the update lock.
  *
