@@ -402,11 +402,15 @@ static int hdma_copy(struct hdma_mirror *hm, struct hmm_dma_test_copy *cmd,
 	return ret;
 }
 
-static int hdma_check_copy(const struct hmm_dma_test_copy *cmd, u32 flags)
+static int hdma_check_copy(const struct hmm_dma_test_copy *cmd, bool raw)
 {
+	u32 timeout = raw ? 0 : HMM_DMA_TEST_MAX_TIMEOUT_MS;
+	u32 flags = HMM_DMA_TEST_WRITE;
+
+	if (!raw)
+		flags |= HMM_DMA_TEST_NOFAULT;
 	if (cmd->flags & ~flags || !cmd->size ||
-	    cmd->size > HMM_DMA_TEST_MAX_SIZE ||
-	    cmd->timeout_ms > HMM_DMA_TEST_MAX_TIMEOUT_MS)
+	    cmd->size > HMM_DMA_TEST_MAX_SIZE || cmd->timeout_ms > timeout)
 		return -EINVAL;
 	return 0;
 }
@@ -715,7 +719,6 @@ static int hdma_ioctl_copy(struct hdma_dev *hd, struct hdma_mirror *hm,
 			   struct hmm_dma_test_copy __user *ucmd)
 {
 	void *data __free(kfree) = kzalloc(HMM_DMA_TEST_MAX_SIZE, GFP_KERNEL);
-	u32 flags = HMM_DMA_TEST_WRITE | (hm ? HMM_DMA_TEST_NOFAULT : 0);
 	struct hmm_dma_test_copy cmd;
 	void __user *buffer;
 	int ret;
@@ -724,7 +727,7 @@ static int hdma_ioctl_copy(struct hdma_dev *hd, struct hdma_mirror *hm,
 		return -ENOMEM;
 	if (copy_from_user(&cmd, ucmd, sizeof(cmd)))
 		return -EFAULT;
-	ret = hdma_check_copy(&cmd, flags);
+	ret = hdma_check_copy(&cmd, !hm);
 	if (ret)
 		return ret;
 	cmd.result = 0;
@@ -794,7 +797,9 @@ static int hdma_ioctl_drop(struct hdma_mirror *hm,
 
 	if (copy_from_user(&cmd, ucmd, sizeof(cmd)))
 		return -EFAULT;
-	if (!PAGE_ALIGNED(cmd.start | cmd.length))
+	if (!PAGE_ALIGNED(cmd.start | cmd.length) ||
+	    cmd.length > HMM_DMA_TEST_MAX_LENGTH ||
+	    cmd.start + cmd.length < cmd.start)
 		return -EINVAL;
 	guard(mutex)(&hm->mirror.lock);
 	hmm_range_dma_unmap(&hm->mirror.view, cmd.start,

@@ -14,11 +14,20 @@
  * one takes CAP_SYS_ADMIN.
  *
  * An ioctl itself fails only if it did not get as far as to do what it is there
- * for: EFAULT for a bad pointer, EINVAL for flags that do not exist or sizes
- * beyond the limits, ENXIO without a mirror, ENODEV when the driver has been
- * unbound, ETIMEDOUT if a transfer does not end, EINTR after a fatal signal,
- * ENOMEM. What the kernel's interfaces returned is in the member "result", 0 or
- * a negative errno.
+ * for. What the kernel's interfaces returned is in the member "result", 0 or a
+ * negative errno. Errors of all ioctls are EFAULT for a bad pointer and ENODEV when
+ * the driver has been unbound; ENOTTY says that there is no such ioctl. Those that
+ * an ioctl has beyond that are named with it, and mean:
+ *
+ * EINVAL	flags that do not exist, reserved members that are not 0, sizes beyond
+ *		the limits, or what is said at a member
+ * ENOMEM	no memory
+ * ENXIO	the file has no mirror
+ * EBUSY	the file has one already
+ * EINTR	a signal arrived, in most places only a fatal one
+ * ETIMEDOUT	a transfer does not end
+ * EOPNOTSUPP	there is no IOMMU that keeps the device away from what is not mapped
+ *		for it
  */
 #ifndef _LIB_TEST_HMM_DMA_UAPI_H
 #define _LIB_TEST_HMM_DMA_UAPI_H
@@ -56,7 +65,9 @@
  * @result: (out) of hmm_mirror_init()
  * @reserved: must be 0
  *
- * A file can have one, which ends with it: EBUSY if it has.
+ * A file can have one, which ends with it.
+ *
+ * HMM_DMA_TEST_MIRROR: EINVAL, ENOMEM, EBUSY.
  */
 struct hmm_dma_test_mirror {
 	__u64	start;
@@ -95,8 +106,11 @@ struct hmm_dma_test_run {
  * @nr_runs: (out) runs that there are, also if they are more than @max_runs
  * @flags: (in) HMM_DMA_TEST_WRITE, _PREFETCH, _PARTIAL
  * @timeout_ms: (in) 0 to go on for ever, at most HMM_DMA_TEST_MAX_TIMEOUT_MS
- * @result: (out) of hmm_mirror_fault()
+ * @result: (out) of hmm_mirror_fault(), which also says whether @start, @length
+ *	and @flags are right. HMM_DMA_TEST_NOFAULT fails the ioctl
  * @reserved: must be 0
+ *
+ * HMM_DMA_TEST_FAULT: EINVAL, ENOMEM, ENXIO.
  */
 struct hmm_dma_test_fault {
 	__u64	start;
@@ -131,8 +145,10 @@ struct hmm_dma_test_fault {
  *
  * HMM_DMA_TEST_RAW uses any DMA address, as a broken device might. @buffer is
  * put into the device before, and for a read @buffer is then what the device
- * has got: the same as before if nothing came. EOPNOTSUPP unless there is an
- * IOMMU that keeps the device away from what is not mapped for it.
+ * has got: the same as before if nothing came.
+ *
+ * HMM_DMA_TEST_COPY: EINVAL, ENOMEM, ENXIO, EINTR, ETIMEDOUT.
+ * HMM_DMA_TEST_RAW: EINVAL, ENOMEM, EINTR, ETIMEDOUT, EOPNOTSUPP.
  */
 struct hmm_dma_test_copy {
 	__u64	addr;
@@ -156,6 +172,8 @@ struct hmm_dma_test_copy {
  *
  * It has a notifier, an update lock and a retry loop of its own, over the
  * functions of the range and the DMA layer.
+ *
+ * HMM_DMA_TEST_HAND: EINVAL, ENOMEM, EINTR, ETIMEDOUT.
  */
 struct hmm_dma_test_hand {
 	struct hmm_dma_test_fault	fault;
@@ -168,7 +186,10 @@ struct hmm_dma_test_hand {
  * struct hmm_dma_test_drop - the driver takes a range from its device
  *
  * @start: (in) first byte, page aligned
- * @length: (in) bytes
+ * @length: (in) bytes, a multiple of the page size, at most
+ *	HMM_DMA_TEST_MAX_LENGTH. What is not in the window is ignored
+ *
+ * HMM_DMA_TEST_DROP: EINVAL, ENXIO.
  */
 struct hmm_dma_test_drop {
 	__u64	start;
@@ -219,7 +240,7 @@ struct hmm_dma_test_status {
  * @npages: (in) pages to look at, at most HMM_DMA_TEST_MAX_LENGTH worth of them
  * @mapped: (out) how many of them the IOMMU's domain maps
  *
- * EOPNOTSUPP without an IOMMU that translates.
+ * HMM_DMA_TEST_DOMAIN: EINVAL, EINTR, EOPNOTSUPP.
  */
 struct hmm_dma_test_domain {
 	__u64	addr;

@@ -70,7 +70,7 @@
 /* For addresses of pages: none. */
 #define HMM_NO_PAGE		ULONG_MAX
 
-/* Flags of the DMA layer, carried from input to output. */
+/* Flags of the caller, carried from input to output. */
 #define HMM_PFN_STICKY		(HMM_PFN_DMA_MAPPED | HMM_PFN_P2PDMA | \
 				 HMM_PFN_P2PDMA_BUS)
 

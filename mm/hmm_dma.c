@@ -12,7 +12,8 @@
  * IOMMU may have made large entries of it. The first page of each such link is
  * marked. A link is a contiguous run, but never crosses the bounds of a leaf,
  * nor, if it consists of smaller ones, those of a slot, so that an invalidation
- * does not take much more than it asks for.
+ * does not take much more than it asks for. Of pages in a table that need no such
+ * call, each is a link.
  *
  * Behind an IOMMU the window has an IOVA range of its own, which is congruent to
  * the virtual addresses modulo the largest leaf. The IOMMU can then have an entry
@@ -22,6 +23,7 @@
  * tables: these are put in place without it, by cmpxchg() on an empty pointer,
  * because memory must not be waited for under that lock.
  */
+#include <linux/dma-direct.h>
 #include <linux/dma-map-ops.h>
 #include <linux/dma-mapping.h>
 #include <linux/hmm.h>
@@ -34,6 +36,8 @@
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/swiotlb.h>
+
+#include "hmm_internal.h"
 
 #define SLOT_ORDER	9
 #define SLOT_PAGES	BIT(SLOT_ORDER)
@@ -152,6 +156,16 @@ static unsigned long hmm_dma_nr_slots(struct hmm_dma_view *view)
 
 /* ---- Views ---- */
 
+/* Without an IOMMU, or with one that the architecture lets a device bypass. */
+static bool hmm_dma_is_direct(struct device *dev)
+{
+	if (!get_dma_ops(dev))
+		return !dma_addressing_limited(dev);
+	return IS_ENABLED(CONFIG_DMA_OPS_BYPASS) && dev_dma_ops_bypass(dev) &&
+	       min_not_zero(dma_get_mask(dev), dev->bus_dma_limit) >=
+	       dma_direct_get_required_mask(dev);
+}
+
 /*
  * CPU and device use a page at the same time for as long as it is mapped. That
  * leaves no moment to hand a bounce buffer or cache lines over. And when unmapping
@@ -162,10 +176,8 @@ static bool hmm_dma_is_possible(struct device *dev)
 {
 	if (!dev_is_dma_coherent(dev))
 		return false;
-	if (use_dma_iommu(dev))
-		return true;
-	return !get_dma_ops(dev) && !dma_addressing_limited(dev) &&
-	       !is_swiotlb_force_bounce(dev);
+	return use_dma_iommu(dev) ||
+	       (hmm_dma_is_direct(dev) && !is_swiotlb_force_bounce(dev));
 }
 
 /*
@@ -285,7 +297,7 @@ EXPORT_SYMBOL_GPL(hmm_dma_view_destroy);
  * @end: first byte after the range, page aligned, in the window
  *
  * Of each slot that the range touches, also of what hmm_range_dma_prepare() got a
- * moment ago. For the mirror layer, not for drivers.
+ * moment ago.
  *
  * Context: Under the update lock.
  */
@@ -434,6 +446,12 @@ static bool hmm_dma_is_linked(unsigned long entry)
 	       HMM_PFN_VALID;
 }
 
+/* What the DMA API knows nothing of can be unmapped page by page. */
+static bool hmm_dma_is_divisible(struct hmm_dma_view *view, unsigned long entry)
+{
+	return !view->dev || !hmm_dma_is_linked(entry);
+}
+
 static __always_inline int hmm_dma_link(struct hmm_dma_map_args *map,
 					struct hmm_dma_link *link)
 {
@@ -443,7 +461,7 @@ static __always_inline int hmm_dma_link(struct hmm_dma_map_args *map,
 	size_t size = link->npages << PAGE_SHIFT;
 	unsigned long attrs = hmm_dma_attrs(link->entry);
 
-	if (!view->dev || !hmm_dma_is_linked(link->entry))
+	if (hmm_dma_is_divisible(view, link->entry))
 		return 0;
 	if (dma_use_iova(&view->iova)) {
 		map->linked = true;
@@ -534,14 +552,23 @@ static __always_inline int hmm_dma_make_link(struct hmm_dma_map_args *map,
  * IOMMU can have one entry for them. They cannot be of two page maps then, which
  * only the update lock would allow to look at.
  */
-static bool hmm_dma_fills_slot(unsigned long va, unsigned long end,
-			       unsigned long entry)
+static bool hmm_dma_fills_slot(struct hmm_dma_view *view, unsigned long va,
+			       unsigned long end, unsigned long entry)
 {
 	if (va % SLOT_SIZE || end - va < SLOT_SIZE)
 		return false;
 	if (hmm_pfn_to_map_order(entry) >= SLOT_ORDER)
 		return true;
-	return !(entry % SLOT_PAGES) && SLOT_PAGES <= PGMAP_PAGES;
+	return view->dev && !(entry % SLOT_PAGES) && SLOT_PAGES <= PGMAP_PAGES;
+}
+
+/* Of what could not be linked, how many pages to leave out, or the errno. */
+static long hmm_dma_skip(struct hmm_dma_map_args *map,
+			 const struct hmm_dma_link *link, int ret)
+{
+	if (ret == -EREMOTEIO && map->flags & HMM_DMA_SKIP_REMOTE)
+		return link->npages;
+	return ret;
 }
 
 /*
@@ -566,7 +593,7 @@ static noinline long hmm_dma_map_slots(struct hmm_dma_map_args *map,
 	link.npages = n * SLOT_PAGES;
 	ret = hmm_dma_make_link(map, &link);
 	if (ret)
-		return ret;
+		return hmm_dma_skip(map, &link, ret);
 
 	if (n * SLOT_SIZE < size)
 		order = SLOT_ORDER;
@@ -577,6 +604,7 @@ static noinline long hmm_dma_map_slots(struct hmm_dma_map_args *map,
 		slot[i].addr = link.addr + i * SLOT_SIZE;
 	}
 	slot->leaf |= ENTRY_FIRST;
+	map->view->npages += link.npages;
 	return link.npages;
 }
 
@@ -586,6 +614,7 @@ static long hmm_dma_map_pages(struct hmm_dma_map_args *map,
 			      unsigned long end, unsigned long entry)
 {
 	struct hmm_dma_link link = { .start = va, .entry = entry, .npages = 1 };
+	struct hmm_dma_view *view = map->view;
 	unsigned long n = (hmm_dma_slot_end(va, end) - va) >> PAGE_SHIFT;
 	unsigned int first = hmm_dma_index(va);
 	unsigned long *pages = slot->pages + first;
@@ -596,17 +625,20 @@ static long hmm_dma_map_pages(struct hmm_dma_map_args *map,
 		link.npages++;
 	ret = hmm_dma_make_link(map, &link);
 	if (ret)
-		return ret;
+		return hmm_dma_skip(map, &link, ret);
 
 	link.entry &= ~ENTRY_ORDER;
-	for (i = 0; i < link.npages; i++)
+	pages[0] = link.entry | ENTRY_FIRST;
+	if (link.npages > 1 && hmm_dma_is_divisible(view, link.entry))
+		link.entry |= ENTRY_FIRST;
+	for (i = 1; i < link.npages; i++)
 		pages[i] = link.entry + i;
-	pages[0] |= ENTRY_FIRST;
-	if (hmm_dma_keeps_addrs(map->view))
+	if (hmm_dma_keeps_addrs(view))
 		for (i = 0; i < link.npages; i++)
 			hmm_dma_addrs(slot)[first + i] =
 				link.addr + (i << PAGE_SHIFT);
 	slot->used += link.npages;
+	view->npages += link.npages;
 	return link.npages;
 }
 
@@ -641,7 +673,8 @@ static long hmm_dma_map_some(struct hmm_dma_map_args *map, unsigned long va,
 	if (slot->leaf && hmm_dma_keep(map, va, slot->leaf + i, found))
 		return (hmm_dma_slot_end(va, end) - va) >> PAGE_SHIFT;
 
-	if (hmm_dma_fills_slot(va, end, found) && hmm_dma_empty(map, va, found))
+	if (hmm_dma_fills_slot(map->view, va, end, found) &&
+	    hmm_dma_empty(map, va, found))
 		return hmm_dma_map_slots(map, slot, va, end, found);
 	/* Others put it there without the update lock. */
 	if (!READ_ONCE(slot->pages))
@@ -733,7 +766,7 @@ int hmm_range_dma_prepare(const struct hmm_range *range,
 			unsigned long entry = hmm_dma_run_entry(run, va);
 			void *table;
 
-			if (hmm_dma_fills_slot(va, end, entry))
+			if (hmm_dma_fills_slot(view, va, end, entry))
 				continue;
 			done = hmm_dma_slot_end(va, view->end);
 			if (READ_ONCE(slot->pages))
@@ -793,7 +826,8 @@ static int hmm_dma_map_runs(struct hmm_dma_map_args *map,
  * * %-EAGAIN: what hmm_range_dma_prepare() had got has been freed again. Release
  *   the lock and begin anew, as after mmu_interval_read_retry().
  * * %-EOPNOTSUPP: a page is device-private, and %HMM_DMA_TAKE_PRIVATE is not set.
- * * %-EREMOTEIO: a page is memory of another device that this one cannot reach.
+ * * %-EREMOTEIO: a page is memory of another device that this one cannot reach,
+ *   and %HMM_DMA_SKIP_REMOTE is not set.
  * * %-ENOMEM, %-EIO: the DMA API failed, for want of memory for instance, which
  *   may be there again a little later.
  */
@@ -916,7 +950,7 @@ static bool hmm_dma_may_be_dirty(unsigned long entry)
 	       HMM_PFN_WRITE;
 }
 
-static void hmm_dma_forget_leaf(struct hmm_dma_slot *slot)
+static unsigned int hmm_dma_forget_leaf(struct hmm_dma_slot *slot)
 {
 	unsigned long pfn = slot->leaf & ~HMM_PFN_FLAGS;
 	unsigned long end = pfn + SLOT_PAGES;
@@ -928,10 +962,11 @@ static void hmm_dma_forget_leaf(struct hmm_dma_slot *slot)
 			pfn = folio_pfn(folio) + folio_nr_pages(folio);
 	}
 	slot->leaf = 0;
+	return SLOT_PAGES;
 }
 
-static void hmm_dma_forget_pages(struct hmm_dma_slot *slot,
-				 unsigned long *pages, unsigned int n)
+static unsigned int hmm_dma_forget_pages(struct hmm_dma_slot *slot,
+					 unsigned long *pages, unsigned int n)
 {
 	unsigned int i, gone = 0;
 
@@ -944,17 +979,21 @@ static void hmm_dma_forget_pages(struct hmm_dma_slot *slot,
 			hmm_dma_mark_dirty(entry & ~HMM_PFN_FLAGS);
 	}
 	slot->used -= gone;
+	return gone;
 }
 
 /* Forget what a slot has of [va, end), after the device and its IOMMU have. */
-static void hmm_dma_forget(struct hmm_dma_slot *slot, unsigned long va,
+static void hmm_dma_forget(struct hmm_dma_view *view, unsigned long va,
 			   unsigned long end)
 {
+	struct hmm_dma_slot *slot = hmm_dma_slot(view, va);
+
 	if (slot->leaf)
-		hmm_dma_forget_leaf(slot);
+		view->npages -= hmm_dma_forget_leaf(slot);
 	else if (slot->used)
-		hmm_dma_forget_pages(slot, slot->pages + hmm_dma_index(va),
-				     (end - va) >> PAGE_SHIFT);
+		view->npages -= hmm_dma_forget_pages(slot,
+					slot->pages + hmm_dma_index(va),
+					(end - va) >> PAGE_SHIFT);
 }
 
 /* Unmap the links that touch [start, end). */
@@ -978,7 +1017,7 @@ static void hmm_dma_drop(struct hmm_dma_view *view, unsigned long start,
 	hmm_dma_unlink(view, start, end);
 	for (; start < end; start = next) {
 		next = hmm_dma_slot_end(start, end);
-		hmm_dma_forget(hmm_dma_slot(view, start), start, next);
+		hmm_dma_forget(view, start, next);
 	}
 }
 
@@ -998,7 +1037,8 @@ static void hmm_dma_drop(struct hmm_dma_view *view, unsigned long start,
  * unmapped: all of a leaf of which it has a part, and of smaller pages those that
  * are physically contiguous with it in the same 2 MiB (with 4 KiB pages). clear()
  * is called for all of that, and the device has to fault again to get back what
- * was not meant.
+ * was not meant. Without a device, and of %HMM_DMA_BUS and %HMM_DMA_PRIVATE, pages
+ * that have a table go one by one, as the DMA API has no mapping of them.
  *
  * Context: Under the update lock; this is what the owner's invalidate() callback
  * calls. Does not sleep, unless &hmm_dma_ops.clear does.
@@ -1022,9 +1062,13 @@ EXPORT_SYMBOL_GPL(hmm_range_dma_unmap);
 
 /* ---- Looking at a view ---- */
 
-/* The entry of the page at @va, or 0, and how many go on from there to @end. */
-static unsigned long hmm_dma_entry(struct hmm_dma_view *view, unsigned long va,
-				   unsigned long end, unsigned long *npages)
+/*
+ * The entry of the page at @va, or 0, and how many go on from there to @end.
+ * Inlined, as its users see each page.
+ */
+static __always_inline unsigned long
+hmm_dma_entry(struct hmm_dma_view *view, unsigned long va, unsigned long end,
+	      unsigned long *npages)
 {
 	struct hmm_dma_slot *slot = hmm_dma_slot(view, va);
 	unsigned int i = hmm_dma_index(va);
@@ -1059,26 +1103,65 @@ static dma_addr_t hmm_dma_addr(struct hmm_dma_view *view, unsigned long va,
 static void hmm_dma_begin_run(struct hmm_dma_view *view, unsigned long va,
 			      unsigned long entry, struct hmm_dma_run *run)
 {
-	*run = (struct hmm_dma_run) {
-		.start = va,
-		.addr = hmm_dma_addr(view, va, entry),
-		.pfn = entry & ~HMM_PFN_FLAGS,
-		.order = hmm_pfn_to_map_order(entry),
-		.writable = entry & HMM_PFN_WRITE,
-	};
+	run->start = va;
+	run->npages = 0;
+	run->addr = hmm_dma_addr(view, va, entry);
+	run->pfn = entry & ~HMM_PFN_FLAGS;
+	run->order = hmm_pfn_to_map_order(entry);
+	run->writable = entry & HMM_PFN_WRITE;
 	if (entry & ENTRY_PRIVATE)
 		run->kind = HMM_DMA_PRIVATE;
 	else if (entry & ENTRY_BUS)
 		run->kind = HMM_DMA_BUS;
+	else
+		run->kind = HMM_DMA_MEMORY;
 }
 
-/* Does the page at @va follow the pages of a run in what the device sees? */
-static bool hmm_dma_follows(struct hmm_dma_view *view, unsigned long va,
-			    unsigned long entry, const struct hmm_dma_run *run)
+/*
+ * Does the page at @va follow the pages of a run in what the device sees? @first is
+ * the entry of its first page.
+ */
+static __always_inline bool
+hmm_dma_follows(struct hmm_dma_view *view, unsigned long va,
+		unsigned long entry, unsigned long first,
+		const struct hmm_dma_run *run)
 {
+	unsigned long pfn = run->pfn + ((va - run->start) >> PAGE_SHIFT);
+
+	if (!entry || (entry ^ first) & ENTRY_ALIKE)
+		return false;
 	if (!view->dev || entry & ENTRY_PRIVATE)
-		return (entry & ~HMM_PFN_FLAGS) == run->pfn + run->npages;
+		return (entry & ~HMM_PFN_FLAGS) == pfn;
+	if (dma_use_iova(&view->iova) && !(entry & ENTRY_BUS))
+		return true;
 	return hmm_dma_addr(view, va, entry) == run->addr + (va - run->start);
+}
+
+/* The first page from @va on that does not, or @end. */
+static unsigned long hmm_dma_run_end(struct hmm_dma_view *view,
+				     unsigned long va, unsigned long end,
+				     unsigned long first,
+				     const struct hmm_dma_run *run)
+{
+	unsigned long next;
+
+	for (; va < end; va = next) {
+		struct hmm_dma_slot *slot = hmm_dma_slot(view, va);
+		unsigned int i = hmm_dma_index(va);
+
+		next = hmm_dma_slot_end(va, end);
+		if (!slot->used) {
+			if (!slot->leaf ||
+			    !hmm_dma_follows(view, va, slot->leaf + i, first, run))
+				return va;
+			continue;
+		}
+		for (; va < next; va += PAGE_SIZE)
+			if (!hmm_dma_follows(view, va, slot->pages[i++], first,
+					     run))
+				return va;
+	}
+	return end;
 }
 
 /**
@@ -1100,24 +1183,24 @@ bool hmm_dma_next_run(struct hmm_dma_view *view, unsigned long end,
 		      struct hmm_dma_run *run)
 {
 	unsigned long va = run->start + (run->npages << PAGE_SHIFT);
-	unsigned long first, entry, n;
+	unsigned long first, n;
 
 	hmm_dma_assert_locked(view);
 	end = min(end, view->end);
-	va = hmm_dma_next_mapped(view, max(va, view->start), end);
-	if (va >= end)
-		return false;
-
-	first = hmm_dma_entry(view, va, end, &n);
-	hmm_dma_begin_run(view, va, first, run);
-	do {
-		run->npages += n;
-		va += n << PAGE_SHIFT;
+	va = max(va, view->start);
+	/* Most often it is known which pages are mapped, and a run begins there. */
+	for (;;) {
 		if (va >= end)
+			return false;
+		first = hmm_dma_entry(view, va, end, &n);
+		if (first)
 			break;
-		entry = hmm_dma_entry(view, va, end, &n);
-	} while (entry && !((entry ^ first) & ENTRY_ALIKE) &&
-		 hmm_dma_follows(view, va, entry, run));
+		va = hmm_dma_next_mapped(view, va, end);
+	}
+
+	hmm_dma_begin_run(view, va, first, run);
+	end = hmm_dma_run_end(view, va + (n << PAGE_SHIFT), end, first, run);
+	run->npages = (end - va) >> PAGE_SHIFT;
 	return true;
 }
 EXPORT_SYMBOL_GPL(hmm_dma_next_run);
@@ -1128,8 +1211,6 @@ EXPORT_SYMBOL_GPL(hmm_dma_next_run);
  * @start: first byte to look at, page aligned, in the window
  * @end: first byte after that, page aligned, in the window
  * @write: count what the device cannot write to as missing
- *
- * For the mirror layer; drivers have hmm_dma_next_run().
  *
  * Context: Under the update lock.
  *

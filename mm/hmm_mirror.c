@@ -22,6 +22,7 @@
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 
+#include "hmm_internal.h"
 #include "internal.h"
 
 /*
@@ -30,6 +31,9 @@
  */
 #define MIRROR_EXTENTS	512
 #define MIRROR_BLOCK	(MIRROR_EXTENTS << PAGE_SHIFT)
+
+/* How often memory for page tables of the IOMMU may be missing in a row. */
+#define MIRROR_SHORTAGES	4
 
 static void hmm_mirror_clear(struct hmm_dma_view *view, unsigned long start,
 			     unsigned long end)
@@ -100,37 +104,34 @@ static const struct mmu_interval_notifier_ops hmm_mirror_notifier_ops = {
 };
 
 /**
- * hmm_mirror_init() - mirror a window of an address space
+ * __hmm_mirror_init() - mirror a window of an address space
  * @mirror: the mirror
- * @mm: the address space; the caller holds a reference to it
- * @dev: the device whose DMA addresses are wanted, see hmm_dma_view_init(). %NULL
- *	for a device of which the CPU does the work.
- * @ops: the driver's callbacks
- * @start: first byte of the window, page aligned
- * @end: first byte after the window, page aligned, above @start
+ * @mm: as for hmm_mirror_init()
+ * @dev: as for hmm_mirror_init()
+ * @ops: as for hmm_mirror_init()
+ * @start: as for hmm_mirror_init()
+ * @end: as for hmm_mirror_init()
+ * @name: name of the update lock, for lockdep
+ * @key: its lock class
  *
- * Nothing is mapped at first. The window need not have any VMA; what it costs is
- * said at hmm_dma_view_init().
+ * For a driver that has mirrors of several kinds, whose locks nest in different
+ * ways, and sets them up in one place. All others use hmm_mirror_init().
  *
- * Context: May sleep. Takes the mmap lock.
+ * Context: As hmm_mirror_init().
  *
- * Return: 0, or:
- *
- * * %-EINVAL, %-EOPNOTSUPP, %-ENOSPC: As hmm_dma_view_init().
- * * %-EINVAL: also without &hmm_mirror_ops.invalidate.
- * * %-ENOMEM: no memory.
- * * %-EINTR: a signal arrived, not only a fatal one. The call can be repeated.
+ * Return: As hmm_mirror_init().
  */
-int hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
-		    struct device *dev, const struct hmm_mirror_ops *ops,
-		    unsigned long start, unsigned long end)
+int __hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
+		      struct device *dev, const struct hmm_mirror_ops *ops,
+		      unsigned long start, unsigned long end, const char *name,
+		      struct lock_class_key *key)
 {
 	int ret;
 
 	if (!ops || !ops->invalidate)
 		return -EINVAL;
 
-	mutex_init(&mirror->lock);
+	__mutex_init(&mirror->lock, name, key);
 	/* Tell lockdep before reclaim has met a mirror for the first time. */
 	fs_reclaim_acquire(GFP_KERNEL);
 	might_lock(&mirror->lock);
@@ -151,7 +152,7 @@ int hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
 		hmm_dma_view_destroy(&mirror->view);
 	return ret;
 }
-EXPORT_SYMBOL_GPL(hmm_mirror_init);
+EXPORT_SYMBOL_GPL(__hmm_mirror_init);
 
 /**
  * hmm_mirror_destroy() - end a mirror
@@ -189,6 +190,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
  * @deadline: jiffies after which there is no further try
  * @from: first byte that this call may have mapped, @end if none
  * @to: first byte after what this call may have mapped
+ * @shortages: how often memory was missing under the lock since it got further
  */
 struct hmm_mirror_call {
 	struct hmm_mirror *mirror;
@@ -200,6 +202,7 @@ struct hmm_mirror_call {
 	unsigned long deadline;
 	unsigned long from;
 	unsigned long to;
+	unsigned int shortages;
 };
 
 /* Time left in jiffies, as the range layer wants it: 0 is no limit. */
@@ -252,13 +255,30 @@ static int hmm_mirror_alloc_extents(struct hmm_mirror_call *call)
 	return range->extents ? 0 : -ENOMEM;
 }
 
+/*
+ * Page tables of the IOMMU are allocated under the lock, from what is free. Have
+ * some reclaimed; the next try then is for a part that needs few of them.
+ */
+static int hmm_mirror_reclaim(void)
+{
+	struct page *page = alloc_page(GFP_KERNEL | __GFP_NOWARN |
+				       __GFP_RETRY_MAYFAIL);
+
+	if (!page)
+		return -ENOMEM;
+	__free_page(page);
+	return 0;
+}
+
 /* What can be done without the update lock for the pages from @start on. */
 static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 {
 	struct hmm_range *range = &call->range;
 	int ret = 0;
 
-	if (!range->extents)
+	if (call->shortages)
+		ret = hmm_mirror_reclaim();
+	if (!ret && !range->extents)
 		ret = hmm_mirror_alloc_extents(call);
 	if (ret)
 		return ret;
@@ -266,6 +286,8 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 	/* What is all of a leaf can be mapped as such. */
 	range->start = max(round_down(start, MIRROR_BLOCK), call->start);
 	range->end = call->end;
+	if (call->shortages)
+		range->end = min(range->end - 1, start | (MIRROR_BLOCK - 1)) + 1;
 	range->partial = true;
 	range->dev_private_owner = call->mirror->owner;
 	if (call->flags & HMM_MIRROR_PREFETCH) {
@@ -288,33 +310,60 @@ static unsigned long hmm_mirror_missing(struct hmm_mirror_call *call,
 				     call->flags & HMM_MIRROR_WRITE);
 }
 
+static unsigned int hmm_mirror_dma_flags(const struct hmm_mirror_call *call)
+{
+	unsigned int flags = 0;
+
+	if (!(call->flags & HMM_MIRROR_WRITE))
+		flags |= HMM_DMA_READ_ONLY;
+	if (call->mirror->owner)
+		flags |= HMM_DMA_TAKE_PRIVATE;
+	if (call->flags & (HMM_MIRROR_PREFETCH | HMM_MIRROR_PARTIAL))
+		flags |= HMM_DMA_SKIP_REMOTE;
+	return flags;
+}
+
+/* After a fault all of the range is present, so what is not mapped cannot be. */
+static bool hmm_mirror_skipped(const struct hmm_mirror_call *call)
+{
+	const struct hmm_range *range = &call->range;
+
+	if (call->flags & HMM_MIRROR_PREFETCH ||
+	    !(call->flags & HMM_MIRROR_PARTIAL))
+		return false;
+	return hmm_dma_first_missing(&call->mirror->view, range->start,
+				     range->next, false) < range->next;
+}
+
 /* What is done under it. -EAGAIN if it has to be walked again. */
 static int hmm_mirror_map(struct hmm_mirror_call *call)
 {
 	struct hmm_mirror *mirror = call->mirror;
 	struct hmm_range *range = &call->range;
-	unsigned int flags = 0;
 	unsigned long first;
 	int ret;
 
 	if (mmu_interval_read_retry(&mirror->notifier, range->notifier_seq))
 		return -EAGAIN;
 
-	if (!(call->flags & HMM_MIRROR_WRITE))
-		flags |= HMM_DMA_READ_ONLY;
-	if (mirror->owner)
-		flags |= HMM_DMA_TAKE_PRIVATE;
 	/* The walk may have begun with pages that are mapped already. */
 	first = hmm_mirror_missing(call, range->start);
-	ret = hmm_range_dma_map(range, &mirror->view, flags);
+	ret = hmm_range_dma_map(range, &mirror->view,
+				hmm_mirror_dma_flags(call));
+	if (ret == -ENOMEM && call->shortages++ < MIRROR_SHORTAGES)
+		return -EAGAIN;
 	if (ret)
 		return ret;
+
 	/* Getting further than ever before is no waiting. */
-	if (range->next > call->to)
+	if (range->next > call->to) {
 		call->deadline = jiffies + call->timeout;
+		call->shortages = 0;
+	}
 	call->from = min(call->from, first);
 	call->to = max(call->to, range->next);
-	return 0;
+
+	return hmm_mirror_skipped(call) ? -EREMOTEIO : 0;
 }
 
 /*
@@ -327,7 +376,7 @@ static int hmm_mirror_populate(struct hmm_mirror_call *call)
 	struct hmm_mirror *mirror = call->mirror;
 	bool prefetch = call->flags & HMM_MIRROR_PREFETCH;
 	unsigned long drops = mirror->view.drops;
-	unsigned long va = call->start;
+	unsigned long va = call->start, to;
 	int ret;
 
 	for (;;) {
@@ -347,6 +396,7 @@ static int hmm_mirror_populate(struct hmm_mirror_call *call)
 		mutex_unlock(&mirror->lock);
 		ret = hmm_mirror_walk(call, va);
 		mutex_lock(&mirror->lock);
+		to = call->to;
 		if (!ret)
 			ret = hmm_mirror_map(call);
 		if (ret == -EAGAIN || (prefetch && ret == -EBUSY)) {
@@ -357,6 +407,9 @@ static int hmm_mirror_populate(struct hmm_mirror_call *call)
 		}
 		if (ret)
 			return ret;
+		/* Slow pages, one after the other, are no lack of progress. */
+		if (call->range.error == -EBUSY && call->to > to)
+			call->range.error = 0;
 		if (call->range.error && !prefetch)
 			return call->range.error;
 		va = call->range.next;
@@ -403,10 +456,10 @@ static int hmm_mirror_check(const struct hmm_mirror_call *call)
  * for the device, for writing too if that was asked for, and nothing of that can
  * change before hmm_mirror_unlock(). The caller meanwhile goes through
  * hmm_mirror_next_run() and fills its device's page table. With
- * %HMM_MIRROR_PREFETCH or %HMM_MIRROR_PARTIAL pages may be missing, which
- * hmm_mirror_next_run() shows. So it does for device-private pages of
- * &hmm_mirror.owner that are to be written and are not writable: a matter for the
- * driver.
+ * %HMM_MIRROR_PREFETCH or %HMM_MIRROR_PARTIAL pages may be missing, others behind
+ * them be mapped, which hmm_mirror_next_run() shows. So it does for device-private
+ * pages of &hmm_mirror.owner that are to be written and are not writable: a matter
+ * for the driver.
  *
  * Pages that are mapped already cost next to nothing, so it is cheap to ask for
  * more than the device has asked for. &hmm_mirror_ops.invalidate is called for
@@ -427,7 +480,7 @@ static int hmm_mirror_check(const struct hmm_mirror_call *call)
  * * %-EBUSY: @timeout expired.
  * * %-EINTR: a fatal signal arrived.
  * * %-EREMOTEIO, %-EIO: a page cannot be mapped, see hmm_range_dma_map().
- * * %-ENOMEM: no memory.
+ * * %-ENOMEM: no memory. For page tables of the IOMMU that is tried a few times.
  */
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long start,
 		     unsigned long end, unsigned int flags,

@@ -22,6 +22,7 @@ fi
 dma_setup() {
 	step insmod "$BUILD/lib/test_hmm_range.ko"
 	step insmod "$BUILD/lib/test_hmm_dma.ko" narrow=1
+	step insmod "$BUILD/lib/test_hmm.ko" spm_addr_dev0=0x110000000 spm_addr_dev1=0x120000000
 	[ -c /dev/hmm_dma0 ] || fail "no /dev/hmm_dma0: the guest needs -device edu"
 
 	pmem=/dev/pmem$(region_at 0x100000000)

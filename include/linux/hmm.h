@@ -30,11 +30,10 @@ struct mmu_interval_notifier;
  *	make it readable: no VMA, a VMA without read permission or without struct
  *	pages, a special mapping, secret memory, a shadow stack, a guard region,
  *	poisoned memory.
- * @HMM_PFN_DMA_MAPPED: (in, out) The DMA layer has a mapping of the page. The
- *	range layer passes this and the next two flags through.
- * @HMM_PFN_P2PDMA: (in, out) That mapping is peer-to-peer through the host
- *	bridge.
- * @HMM_PFN_P2PDMA_BUS: (in, out) That mapping is a peer-to-peer bus address.
+ * @HMM_PFN_DMA_MAPPED: (in, out) For marks of the caller, such as how it has
+ *	mapped the page for DMA. A walk leaves this and the next two as they are.
+ * @HMM_PFN_P2PDMA: (in, out) As @HMM_PFN_DMA_MAPPED.
+ * @HMM_PFN_P2PDMA_BUS: (in, out) As @HMM_PFN_DMA_MAPPED.
  * @HMM_PFN_ORDER_SHIFT: (out) Lowest of the five bits that hold the order of
  *	the leaf, see hmm_pfn_to_map_order().
  * @HMM_PFN_REQ_FAULT: (in) The call fails unless the page can be made present.

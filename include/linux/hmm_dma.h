@@ -51,6 +51,7 @@ struct hmm_dma_ops {
  * @end: First byte after the window, page aligned.
  * @drops: How often something was unmapped. Under the update lock an unchanged
  *	value says that all that was mapped still is.
+ * @npages: How many pages are mapped.
  *
  * The owner reads these and changes none; the rest is private to mm/hmm_dma.c.
  */
@@ -60,6 +61,7 @@ struct hmm_dma_view {
 	unsigned long start;
 	unsigned long end;
 	unsigned long drops;
+	unsigned long npages;
 
 	/* private: */
 	struct hmm_dma_slot *slots;
@@ -132,21 +134,23 @@ struct hmm_dma_run {
  *	that are already mapped for writing stay so.
  * @HMM_DMA_TAKE_PRIVATE: Take device-private pages into the view, as
  *	%HMM_DMA_PRIVATE, instead of failing.
+ * @HMM_DMA_SKIP_REMOTE: Leave out memory of other devices that this one cannot
+ *	reach, instead of failing.
  * @HMM_DMA_FLAGS: Mask of all of them.
  */
 enum hmm_dma_flags {
 	HMM_DMA_READ_ONLY	= BIT(0),
 	HMM_DMA_TAKE_PRIVATE	= BIT(1),
+	HMM_DMA_SKIP_REMOTE	= BIT(2),
 
-	HMM_DMA_FLAGS		= HMM_DMA_READ_ONLY | HMM_DMA_TAKE_PRIVATE,
+	HMM_DMA_FLAGS		= HMM_DMA_READ_ONLY | HMM_DMA_TAKE_PRIVATE |
+				  HMM_DMA_SKIP_REMOTE,
 };
 
 int hmm_dma_view_init(struct hmm_dma_view *view, struct device *dev,
 		      const struct hmm_dma_ops *ops, unsigned long start,
 		      unsigned long end);
 void hmm_dma_view_destroy(struct hmm_dma_view *view);
-void hmm_dma_view_trim(struct hmm_dma_view *view, unsigned long start,
-		       unsigned long end);
 size_t hmm_dma_view_memory(struct hmm_dma_view *view);
 int hmm_range_dma_prepare(const struct hmm_range *range,
 			  struct hmm_dma_view *view);
@@ -156,8 +160,5 @@ void hmm_range_dma_unmap(struct hmm_dma_view *view, unsigned long start,
 			 unsigned long end);
 bool hmm_dma_next_run(struct hmm_dma_view *view, unsigned long end,
 		      struct hmm_dma_run *run);
-unsigned long hmm_dma_first_missing(struct hmm_dma_view *view,
-				    unsigned long start, unsigned long end,
-				    bool write);
 
 #endif /* _LINUX_HMM_DMA_H */

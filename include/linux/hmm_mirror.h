@@ -10,6 +10,7 @@
 
 #include <linux/bits.h>
 #include <linux/hmm_dma.h>
+#include <linux/lockdep_types.h>
 #include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 
@@ -210,13 +211,12 @@ struct hmm_mirror {
  *	writable. Without it pages are mapped for reading, so that the IOMMU
  *	refuses writes and no page counts as dirty.
  * @HMM_MIRROR_PREFETCH: Map what is present, for writing if @HMM_MIRROR_WRITE is
- *	set and the page is writable, and make nothing present.
+ *	set and the page is writable, and make nothing present. Memory that the
+ *	device cannot reach is left out.
  * @HMM_MIRROR_PARTIAL: Keep what could be mapped before the first page that
- *	cannot be accessed, and report success if that is at least one page.
+ *	cannot be accessed, or that the device cannot reach, and report success if
+ *	that is at least one page.
  * @HMM_MIRROR_FLAGS: Mask of all of them.
- *
- * A page that can be accessed and not be mapped (-EREMOTEIO) fails the call with
- * each of them.
  */
 enum hmm_mirror_flags {
 	HMM_MIRROR_WRITE	= BIT(0),
@@ -227,9 +227,42 @@ enum hmm_mirror_flags {
 				  HMM_MIRROR_PARTIAL,
 };
 
-int hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
-		    struct device *dev, const struct hmm_mirror_ops *ops,
-		    unsigned long start, unsigned long end);
+int __hmm_mirror_init(struct hmm_mirror *mirror, struct mm_struct *mm,
+		      struct device *dev, const struct hmm_mirror_ops *ops,
+		      unsigned long start, unsigned long end, const char *name,
+		      struct lock_class_key *key);
+
+/**
+ * hmm_mirror_init() - mirror a window of an address space
+ * @mirror: the mirror
+ * @mm: the address space; the caller holds a reference to it
+ * @dev: the device whose DMA addresses are wanted, see hmm_dma_view_init(). %NULL
+ *	for a device of which the CPU does the work.
+ * @ops: the driver's callbacks
+ * @start: first byte of the window, page aligned
+ * @end: first byte after the window, page aligned, above @start
+ *
+ * Nothing is mapped at first. The window need not have any VMA; what it costs is
+ * said at hmm_dma_view_init(). To lockdep, the update locks of all mirrors that
+ * are set up in one place are of one class.
+ *
+ * Context: May sleep. Takes the mmap lock.
+ *
+ * Return: 0, or:
+ *
+ * * %-EINVAL, %-EOPNOTSUPP, %-ENOSPC: As hmm_dma_view_init().
+ * * %-EINVAL: also without &hmm_mirror_ops.invalidate.
+ * * %-ENOMEM: no memory.
+ * * %-EINTR: a signal arrived, not only a fatal one. The call can be repeated.
+ */
+#define hmm_mirror_init(mirror, mm, dev, ops, start, end)		\
+({									\
+	static struct lock_class_key __key;				\
+									\
+	__hmm_mirror_init((mirror), (mm), (dev), (ops), (start), (end),	\
+			  "(" #mirror ")->lock", &__key);		\
+})
+
 void hmm_mirror_destroy(struct hmm_mirror *mirror);
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long start,
 		     unsigned long end, unsigned int flags,

@@ -65,9 +65,9 @@ struct dma_test {
 
 #define FAKE_APERTURE		SZ_4G
 #define FAKE_PTES		(FAKE_APERTURE >> PAGE_SHIFT)
-#define FAKE_FIRST		BIT(63)		/* first of a call of map_pages() */
-#define FAKE_READ		BIT(62)
-#define FAKE_WRITE		BIT(61)
+#define FAKE_FIRST		BIT(BITS_PER_LONG - 1)	/* of a call of map_pages() */
+#define FAKE_READ		BIT(BITS_PER_LONG - 2)
+#define FAKE_WRITE		BIT(BITS_PER_LONG - 3)
 #define FAKE_FLAGS		(FAKE_FIRST | FAKE_READ | FAKE_WRITE)
 
 /**
@@ -697,6 +697,32 @@ static void dma_test_expect_clear(struct dma_test *dt, unsigned long page,
 	KUNIT_EXPECT_EQ(test, dt->clear_end, dma_test_va(dt, end));
 }
 
+/*
+ * An unmapping of pages [@page, @end) has taken the links [@first, @last) that
+ * have them, or, where there are none, no more than these pages.
+ */
+static void dma_test_expect_links(struct dma_test *dt, unsigned long page,
+				  unsigned long end, unsigned long first,
+				  unsigned long last)
+{
+	if (dt->dev)
+		dma_test_expect_clear(dt, first, last);
+	else
+		dma_test_expect_clear(dt, page, end);
+}
+
+/* All pages of [@page, @end), which is one link if there are any, were remapped. */
+static void dma_test_expect_remapped(struct dma_test *dt, unsigned long page,
+				     unsigned long end)
+{
+	if (dt->dev) {
+		dma_test_expect_clear(dt, page, end);
+		return;
+	}
+	KUNIT_EXPECT_EQ(dt->test, dt->clears, end - page);
+	KUNIT_EXPECT_EQ(dt->test, dt->clear_end, dma_test_va(dt, end));
+}
+
 /* Run number @nr of the pages [@page, @end). */
 static struct hmm_dma_run dma_test_run(struct dma_test *dt, unsigned int nr,
 				       unsigned long page, unsigned long end)
@@ -743,9 +769,10 @@ static void dma_test_init_errors(struct kunit *test)
 /* More than all IOVA that there is; the view is left without anything. */
 static void dma_test_init_no_iova(struct kunit *test)
 {
+	unsigned long size = min_t(u64, 2 * FAKE_APERTURE, ULONG_MAX / 2);
 	struct dma_test *dt = test->priv;
 	int ret = hmm_dma_view_init(&dt->view, dt->dev, NULL, PUD_SIZE,
-				    PUD_SIZE + 2 * FAKE_APERTURE);
+				    PUD_SIZE + round_up(size, PUD_SIZE));
 
 	KUNIT_EXPECT_EQ(test, ret, dt->iommu ? -ENOSPC : 0);
 	if (dt->iommu)
@@ -867,12 +894,14 @@ static void dma_test_over_slots(struct kunit *test)
 	dma_test_expect_run(dt, &run, SLOT_PAGES - 12, 24);
 
 	dma_test_unmap(dt, SLOT_PAGES - 1, SLOT_PAGES + 1);
-	dma_test_expect_clear(dt, SLOT_PAGES - 12, SLOT_PAGES + 12);
+	dma_test_expect_links(dt, SLOT_PAGES - 1, SLOT_PAGES + 1,
+			      SLOT_PAGES - 12, SLOT_PAGES + 12);
 	dma_test_expect_calls(dt, 0, 0, 1);
 
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, DMA_TEST_PAGES, 0), 0);
 	dma_test_unmap(dt, SLOT_PAGES - 1, SLOT_PAGES);
-	dma_test_expect_clear(dt, SLOT_PAGES - 12, SLOT_PAGES);
+	dma_test_expect_links(dt, SLOT_PAGES - 1, SLOT_PAGES, SLOT_PAGES - 12,
+			      SLOT_PAGES);
 	dma_test_expect_pages(dt, SLOT_PAGES, SLOT_PAGES + 12, true);
 }
 
@@ -883,6 +912,8 @@ static void dma_test_slot_of_pages(struct kunit *test)
 	unsigned long i, end = 2 * SLOT_PAGES;
 	struct hmm_dma_run run;
 
+	if (!dt->dev)
+		return;
 	for (i = 0; i < SLOT_PAGES; i++)
 		folio_clear_dirty(pfn_folio(dt->pages + i));
 	dma_test_set(dt, SLOT_PAGES, SLOT_PAGES, dt->pages, DMA_TEST_W);
@@ -909,6 +940,44 @@ static void dma_test_slot_of_pages(struct kunit *test)
 		if (!folio_test_clear_dirty(pfn_folio(dt->pages + i)))
 			break;
 	KUNIT_EXPECT_EQ(test, i, SLOT_PAGES);
+}
+
+/* Where nothing is mapped by the DMA API, small pages go one by one. */
+static void dma_test_pages_without_links(struct kunit *test)
+{
+	struct dma_test *dt = dma_test_begin(test);
+	struct hmm_dma_run run;
+	unsigned long i;
+
+	if (dt->dev)
+		return;
+	for (i = 0; i < SLOT_PAGES; i++)
+		folio_clear_dirty(pfn_folio(dt->pages + i));
+	dma_test_set(dt, 0, SLOT_PAGES, dt->pages, DMA_TEST_W);
+	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
+	run = dma_test_run(dt, 0, 0, DMA_TEST_PAGES);
+	dma_test_expect_run(dt, &run, 0, SLOT_PAGES);
+	KUNIT_EXPECT_EQ(test, run.order, 0);
+
+	dma_test_unmap(dt, 100, 102);
+	dma_test_expect_clear(dt, 100, 102);
+	for (i = 0; i < SLOT_PAGES; i++)
+		KUNIT_EXPECT_EQ_MSG(test, i == 100 || i == 101,
+				    folio_test_dirty(pfn_folio(dt->pages + i)),
+				    "page %lu", i);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, SLOT_PAGES),
+			SLOT_PAGES - 2);
+	dma_test_expect_page(dt, 99, true);
+	dma_test_expect_page(dt, 102, true);
+
+	/* They come back alone, and a single one can change. */
+	dt->found[101] &= ~HMM_PFN_WRITE;
+	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
+	KUNIT_EXPECT_EQ(test, dt->clears, 0);
+	dt->found[101] |= HMM_PFN_WRITE;
+	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 101, 102, 0), 0);
+	dma_test_expect_clear(dt, 101, 102);
+	dma_test_expect_pages(dt, 0, SLOT_PAGES, true);
 }
 
 /* Pages that do not fill a slot in every respect take a table. */
@@ -1031,9 +1100,11 @@ static void dma_test_leaf_clipped_by_range(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dma_test_run(dt, 0, 0, DMA_TEST_PAGES).order, 0);
 
 	dma_test_unmap(dt, SLOT_PAGES + 399, SLOT_PAGES + 401);
-	dma_test_expect_clear(dt, SLOT_PAGES + 100, 2 * SLOT_PAGES - 1);
+	dma_test_expect_links(dt, SLOT_PAGES + 399, SLOT_PAGES + 401,
+			      SLOT_PAGES + 100, 2 * SLOT_PAGES - 1);
 	dma_test_expect_calls(dt, 0, 0, 1);
-	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES), 100);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES),
+			dt->dev ? 100 : SLOT_PAGES - 3);
 }
 
 /* Three pieces of the second slot, and neighbours of it. */
@@ -1091,6 +1162,8 @@ static void dma_test_collapse(struct kunit *test)
 		unsigned long pfn = tries[i].leaf ? dt->leaf : dt->pages;
 		bool writable = tries[i].found & HMM_PFN_WRITE;
 
+		if (!tries[i].leaf && !dt->dev)
+			continue;
 		dma_test_set(dt, SLOT_PAGES, SLOT_PAGES, pfn, tries[i].found);
 		dma_test_map_pieces(dt, tries[i].before);
 		KUNIT_EXPECT_EQ(test, dma_test_tables(dt), 3);
@@ -1143,7 +1216,8 @@ static void dma_test_collapse_not(struct kunit *test)
 	/* A page that is another one takes no more than its link with it. */
 	dt->found[SLOT_PAGES + 55] = dt->pages | DMA_TEST_W;
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, SLOT_PAGES, end, 0), 0);
-	dma_test_expect_clear(dt, SLOT_PAGES + 50, SLOT_PAGES + 60);
+	dma_test_expect_links(dt, SLOT_PAGES + 55, SLOT_PAGES + 56,
+			      SLOT_PAGES + 50, SLOT_PAGES + 60);
 	dma_test_expect_pages(dt, SLOT_PAGES, end, true);
 }
 
@@ -1242,6 +1316,8 @@ static void dma_test_unmap_part_of_link(struct kunit *test)
 {
 	struct dma_test *dt = dma_test_begin(test);
 
+	if (!dt->dev)
+		return;
 	/* Three runs side by side, of 200, 40 and 60 pages. */
 	dma_test_set(dt, 0, 200, dt->pages, DMA_TEST_W);
 	dma_test_set(dt, 200, 40, dt->pages + 300, DMA_TEST_W);
@@ -1276,8 +1352,9 @@ static void dma_test_block_of_ptes(struct kunit *test)
 	dma_test_expect_calls(dt, 2, 1, 0);
 	dma_test_expect_pages(dt, 128, 224, true);
 	dma_test_unmap(dt, 128, 129);
-	dma_test_expect_clear(dt, 128, 208);
-	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES), 16);
+	dma_test_expect_links(dt, 128, 129, 128, 208);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES),
+			dt->dev ? 16 : 95);
 }
 
 static void dma_test_unmap_holes(struct kunit *test)
@@ -1357,7 +1434,7 @@ static void dma_test_upgrade(struct kunit *test)
 
 	dma_test_set(dt, 0, 16, dt->pages, DMA_TEST_W);
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, 32, 0), 0);
-	dma_test_expect_clear(dt, 0, 16);
+	dma_test_expect_remapped(dt, 0, 16);
 	dma_test_expect_calls(dt, 1, 1, 1);
 	dma_test_expect_pages(dt, 0, 16, true);
 	dma_test_expect_page(dt, SLOT_PAGES, false);
@@ -1379,6 +1456,8 @@ static void dma_test_upgrade_part_of_link(struct kunit *test)
 {
 	struct dma_test *dt = dma_test_begin(test);
 
+	if (!dt->dev)
+		return;
 	dma_test_set(dt, 0, 32, dt->pages, DMA_TEST_R);
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, 32, 0), 0);
 	dma_test_set(dt, 20, 1, dt->pages + 20, DMA_TEST_W);
@@ -1409,7 +1488,7 @@ static void dma_test_upgrade_part_of_slot(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
 	dt->found[99] |= HMM_PFN_WRITE;
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
-	dma_test_expect_clear(dt, 0, SLOT_PAGES);
+	dma_test_expect_links(dt, 99, 100, 0, SLOT_PAGES);
 	dma_test_expect_calls(dt, 3, 1, 1);
 	dma_test_expect_pages(dt, 0, 99, false);
 	dma_test_expect_page(dt, 99, true);
@@ -1429,7 +1508,7 @@ static void dma_test_read_only(struct kunit *test)
 	dma_test_expect_calls(dt, 0, 0, 0);
 
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, 8, 0), 0);
-	dma_test_expect_clear(dt, 0, 8);
+	dma_test_expect_remapped(dt, 0, 8);
 	dma_test_expect_pages(dt, 0, 8, true);
 
 	/* What is mapped for writing stays so. */
@@ -1470,19 +1549,19 @@ static void dma_test_leaf_and_pages(struct kunit *test)
 	dma_test_set(dt, 0, SLOT_PAGES, dt->leaf, DMA_TEST_W | DMA_TEST_LEAF);
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
 
-	/* Contiguous ones need no table either. */
+	/* Contiguous ones need no table either if they make a link. */
 	dma_test_set(dt, 0, SLOT_PAGES, dt->pages, DMA_TEST_W);
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
 	dma_test_expect_clear(dt, 0, SLOT_PAGES);
 	dma_test_expect_calls(dt, 1, 1, 1);
 	dma_test_expect_pages(dt, 0, SLOT_PAGES, true);
-	KUNIT_EXPECT_EQ(test, dma_test_tables(dt), 0);
+	KUNIT_EXPECT_EQ(test, dma_test_tables(dt), dt->dev ? 0 : 1);
 
 	/* Others do. */
 	dma_test_set(dt, 0, 256, dt->pages + 256, DMA_TEST_W);
 	dma_test_set(dt, 256, 256, dt->pages, DMA_TEST_W);
 	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, SLOT_PAGES, 0), 0);
-	dma_test_expect_clear(dt, 0, SLOT_PAGES);
+	dma_test_expect_remapped(dt, 0, SLOT_PAGES);
 	dma_test_expect_pages(dt, 0, SLOT_PAGES, true);
 	dma_test_expect_calls(dt, 2, 1, 1);
 
@@ -1867,7 +1946,7 @@ static void dma_test_private(struct kunit *test)
 
 	/* Nothing to unlink, but the device is to be told. */
 	dma_test_unmap(dt, 5, 6);
-	dma_test_expect_clear(dt, 4, 8);
+	dma_test_expect_clear(dt, 5, 6);
 	KUNIT_EXPECT_FALSE(test, folio_test_dirty(pfn_folio(pfn + 4)));
 	dma_test_unmap(dt, 0, DMA_TEST_PAGES);
 	KUNIT_EXPECT_EQ(test, dt->clears, 1);
@@ -1877,6 +1956,21 @@ static void dma_test_private(struct kunit *test)
 #endif /* CONFIG_DEVICE_PRIVATE */
 
 /* ---- Failures ---- */
+
+/* What the device cannot reach is an error, or left out with all of its link. */
+static void dma_test_skip_remote(struct kunit *test)
+{
+	struct hmm_dma_link link = { .npages = 17 };
+	struct hmm_dma_map_args map = {};
+
+	KUNIT_EXPECT_EQ(test, hmm_dma_skip(&map, &link, -EREMOTEIO),
+			-EREMOTEIO);
+	map.flags = HMM_DMA_SKIP_REMOTE;
+	KUNIT_EXPECT_EQ(test, hmm_dma_skip(&map, &link, -EREMOTEIO), 17);
+	KUNIT_EXPECT_EQ(test, hmm_dma_skip(&map, &link, -ENOMEM), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, hmm_dma_skip(&map, &link, -EOPNOTSUPP),
+			-EOPNOTSUPP);
+}
 
 /* Some of everything: small pages, scattered ones, a leaf. */
 static void dma_test_set_mix(struct dma_test *dt)
@@ -1989,6 +2083,8 @@ static bool dma_test_model_joined(struct dma_test *dt, unsigned long page)
 	const struct dma_test_page *model = &dt->model[page];
 	unsigned long pfn = model[0].found & ~HMM_PFN_FLAGS;
 
+	if (!dt->dev && hmm_pfn_to_map_order(model[0].found) < SLOT_ORDER)
+		return false;
 	return model[0].found && model[1].found &&
 	       model[0].writable == model[1].writable &&
 	       (model[1].found & ~HMM_PFN_FLAGS) == pfn + 1 &&
@@ -2346,11 +2442,13 @@ static struct kunit_case dma_test_cases[] = {
 	KUNIT_CASE_PARAM(dma_test_init_errors, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_init_no_iova, dma_test_gen_params),
 	KUNIT_CASE(dma_test_init_unfit_device),
+	KUNIT_CASE(dma_test_skip_remote),
 	KUNIT_CASE_PARAM(dma_test_one_page, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_contiguous, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_scattered, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_over_slots, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_slot_of_pages, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_pages_without_links, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_nearly_slot_of_pages, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_leaf, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_leaves, dma_test_gen_params),

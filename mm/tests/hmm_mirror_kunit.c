@@ -28,10 +28,14 @@
 #define MIRROR_TEST_HALF	(MIRROR_TEST_PAGES / 2)
 #define MIRROR_TEST_START	(64 * PMD_SIZE - MIRROR_TEST_HALF * PAGE_SIZE)
 
+/* A window of more pages than a walk has extents, in which no two are neighbours. */
+#define MIRROR_TEST_MANY	(2 * MIRROR_EXTENTS + 2 * MIRROR_TEST_PAGES)
+#define MIRROR_TEST_STRIDE	37UL
+
 struct mirror_test {
 	struct kunit *test;
 	struct hmm_mirror mirror;
-	unsigned long start;		/* of memory and window */
+	unsigned long start, npages;	/* of memory and window */
 
 	/* what invalidate() was told */
 	unsigned int invalidations;
@@ -53,6 +57,7 @@ static int mirror_test_init(struct kunit *test)
 
 	KUNIT_ASSERT_NOT_NULL(test, mt);
 	mt->test = test;
+	mt->npages = MIRROR_TEST_PAGES;
 	test->priv = mt;
 	return 0;
 }
@@ -94,7 +99,7 @@ static void mirror_test_open(struct mirror_test *mt, unsigned long addr)
 	KUNIT_ASSERT_EQ(test, 0,
 			hmm_mirror_init(&mt->mirror, current->mm, NULL,
 					&mirror_test_ops, addr,
-					mirror_test_va(mt, MIRROR_TEST_PAGES)));
+					mirror_test_va(mt, mt->npages)));
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, mirror_test_destroy,
 						  &mt->mirror));
@@ -118,17 +123,21 @@ static struct mirror_test *mirror_test_anon(struct kunit *test)
 static vm_fault_t mirror_test_vm_fault(struct vm_fault *vmf)
 {
 	struct mirror_test *mt = vmf->vma->vm_private_data;
+	unsigned long i = vmf->pgoff;
 	vm_fault_t ret = 0;
 
-	if (vmf->pgoff >= MIRROR_TEST_PAGES)
+	if (vmf->pgoff >= mt->npages)
 		return VM_FAULT_SIGBUS;
 	mt->faults++;
 	if (mt->hook)
 		ret = mt->hook(mt, vmf->pgoff);
 	if (ret)
 		return ret;
-	get_page(mt->pages[vmf->pgoff]);
-	vmf->page = mt->pages[vmf->pgoff];
+	/* A larger file has the same pages several times. */
+	if (mt->npages > MIRROR_TEST_PAGES)
+		i = i * MIRROR_TEST_STRIDE % MIRROR_TEST_PAGES;
+	get_page(mt->pages[i]);
+	vmf->page = mt->pages[i];
 	return 0;
 }
 
@@ -174,7 +183,7 @@ static struct mirror_test *mirror_test_file(struct kunit *test)
 	file = anon_inode_getfile("hmm-mirror-test", &mirror_test_fops, mt,
 				  O_RDWR);
 	KUNIT_ASSERT_FALSE(test, IS_ERR(file));
-	addr = vm_mmap(file, MIRROR_TEST_START, MIRROR_TEST_PAGES * PAGE_SIZE,
+	addr = vm_mmap(file, MIRROR_TEST_START, mt->npages * PAGE_SIZE,
 		       PROT_READ | PROT_WRITE, MAP_SHARED, 0);
 	fput(file);
 	mirror_test_open(mt, addr);
@@ -505,47 +514,19 @@ static void mirror_test_partial(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mt->writable, 13);
 }
 
-/* The first page of the physically contiguous run that has @page. */
-static unsigned long mirror_test_run_start(struct mirror_test *mt,
-					   unsigned long page)
-{
-	unsigned long pfn = mirror_test_mapped_pfn(mt, page);
-
-	while (page && page != MIRROR_TEST_HALF &&
-	       mirror_test_mapped_pfn(mt, page - 1) == --pfn)
-		page--;
-	return page;
-}
-
-/* The page after it. */
-static unsigned long mirror_test_run_end(struct mirror_test *mt,
-					 unsigned long page)
-{
-	unsigned long pfn = mirror_test_mapped_pfn(mt, page);
-
-	do
-		page++;
-	while (page < MIRROR_TEST_PAGES && page != MIRROR_TEST_HALF &&
-	       mirror_test_mapped_pfn(mt, page) == ++pfn);
-	return page;
-}
-
 static void mirror_test_munmap(struct kunit *test)
 {
 	struct mirror_test *mt = mirror_test_anon(test);
-	unsigned long first, end;
 
 	KUNIT_ASSERT_EQ(test, mirror_test_fault(mt, 0, MIRROR_TEST_PAGES,
 						HMM_MIRROR_WRITE), 0);
-	first = mirror_test_run_start(mt, 33);
-	end = mirror_test_run_end(mt, 34);
 	KUNIT_ASSERT_EQ(test, 0, vm_munmap(mirror_test_va(mt, 33),
 					   2 * PAGE_SIZE));
 	mirror_test_expect_invalidated(mt, 33, 35);
-	/* No more than the links that have them. */
-	KUNIT_EXPECT_EQ(test, mirror_test_mapped(mt, 0, first), first);
-	KUNIT_EXPECT_EQ(test, mirror_test_mapped(mt, end, MIRROR_TEST_PAGES),
-			MIRROR_TEST_PAGES - end);
+	/* Without a device, nothing else goes. */
+	KUNIT_EXPECT_EQ(test, mirror_test_mapped(mt, 0, 33), 33);
+	KUNIT_EXPECT_EQ(test, mirror_test_mapped(mt, 35, MIRROR_TEST_PAGES),
+			MIRROR_TEST_PAGES - 35);
 	KUNIT_EXPECT_EQ(test, -EFAULT, mirror_test_fault(mt, 32, 36, 0));
 	KUNIT_EXPECT_EQ(test, mirror_test_fault(mt, 0, 33, HMM_MIRROR_WRITE), 0);
 	KUNIT_EXPECT_EQ(test, mt->writable, 33);
@@ -728,6 +709,43 @@ static void mirror_test_during_walk(struct kunit *test)
 	mirror_test_expect_same(mt, 0, 8, true);
 }
 
+/* Two walks are through by then, and have mapped what goes. */
+static vm_fault_t mirror_test_notify_late(struct mirror_test *mt,
+					  unsigned long page)
+{
+	if (page == MIRROR_TEST_MANY - 20) {
+		mt->hook = NULL;
+		mirror_test_notify(mt, 3, 5);
+		mirror_test_notify(mt, MIRROR_EXTENTS, MIRROR_EXTENTS + 7);
+	}
+	return 0;
+}
+
+/* More extents than a walk has: several walks, each of which can be disturbed. */
+static void mirror_test_many_extents(struct kunit *test)
+{
+	struct hmm_dma_run run = { .start = MIRROR_TEST_START };
+	struct mirror_test *mt = test->priv;
+	unsigned long n = 0;
+
+	mt->npages = MIRROR_TEST_MANY;
+	mirror_test_file(test);
+	mt->hook = mirror_test_notify_late;
+	KUNIT_ASSERT_EQ(test, mirror_test_fault(mt, 0, mt->npages,
+						HMM_MIRROR_WRITE), 0);
+	KUNIT_EXPECT_NULL(test, mt->hook);
+	KUNIT_EXPECT_EQ(test, mt->invalidations, 2);
+	KUNIT_EXPECT_EQ(test, mt->writable, mt->npages);
+	mirror_test_expect_same(mt, 0, mt->npages, true);
+
+	mutex_lock(&mt->mirror.lock);
+	while (hmm_mirror_next_run(&mt->mirror, mirror_test_va(mt, mt->npages),
+				   &run))
+		n++;
+	mutex_unlock(&mt->mirror.lock);
+	KUNIT_EXPECT_GT(test, n, 2 * MIRROR_EXTENTS);
+}
+
 static vm_fault_t mirror_test_sigbus(struct mirror_test *mt, unsigned long page)
 {
 	return page == 5 ? VM_FAULT_SIGBUS : 0;
@@ -746,6 +764,42 @@ static void mirror_test_failing_page(struct kunit *test)
 	mt->hook = NULL;
 	KUNIT_EXPECT_EQ(test, mirror_test_fault(mt, 0, 8, 0), 0);
 	KUNIT_EXPECT_EQ(test, mt->reached, 8);
+}
+
+/* What a walk has found and the device cannot reach ends a partial fault. */
+static void mirror_test_skipped(struct kunit *test)
+{
+	static const struct {
+		unsigned int flags;
+		bool all, some;		/* what it says if so much is mapped */
+	} cases[] = {
+		{ 0, false, false },
+		{ HMM_MIRROR_WRITE, false, false },
+		{ HMM_MIRROR_PARTIAL, false, true },
+		{ HMM_MIRROR_PARTIAL | HMM_MIRROR_WRITE, false, true },
+		{ HMM_MIRROR_PREFETCH, false, false },
+		{ HMM_MIRROR_PREFETCH | HMM_MIRROR_PARTIAL, false, false },
+	};
+	struct mirror_test *mt = mirror_test_anon(test);
+	struct hmm_mirror_call call = mirror_test_call(mt, 0, 8);
+	unsigned int i;
+
+	KUNIT_ASSERT_EQ(test, mirror_test_walk_and_map(&call, call.start), 0);
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		call.flags = cases[i].flags;
+		mutex_lock(&mt->mirror.lock);
+		call.range.next = mirror_test_va(mt, 8);
+		KUNIT_EXPECT_EQ_MSG(test, hmm_mirror_skipped(&call),
+				    cases[i].all, "case %u", i);
+		call.range.next = mirror_test_va(mt, 9);
+		KUNIT_EXPECT_EQ_MSG(test, hmm_mirror_skipped(&call),
+				    cases[i].some, "case %u", i);
+		KUNIT_EXPECT_EQ_MSG(test, i > 1, !!(hmm_mirror_dma_flags(&call) &
+						    HMM_DMA_SKIP_REMOTE),
+				    "case %u", i);
+		mutex_unlock(&mt->mirror.lock);
+	}
+	kvfree(call.range.extents);
 }
 
 /* ---- Time ---- */
@@ -808,8 +862,10 @@ static void mirror_test_deadline(struct kunit *test)
 	call.end -= PAGE_SIZE;
 	call.timeout = 3600 * HZ;
 	call.deadline = soon;
+	call.shortages = MIRROR_SHORTAGES;
 	began = jiffies;
 	KUNIT_ASSERT_EQ(test, 0, mirror_test_walk_and_map(&call, call.start));
+	KUNIT_EXPECT_EQ(test, call.shortages, 0);
 	KUNIT_EXPECT_FALSE(test, time_before(call.deadline,
 					     began + call.timeout));
 	KUNIT_EXPECT_FALSE(test, time_after(call.deadline,
@@ -819,8 +875,10 @@ static void mirror_test_deadline(struct kunit *test)
 	/* The same pages again, after an invalidation. */
 	mirror_test_notify(mt, 0, 8);
 	call.deadline = soon;
+	call.shortages = 1;
 	KUNIT_ASSERT_EQ(test, 0, mirror_test_walk_and_map(&call, call.start));
 	KUNIT_EXPECT_EQ(test, call.deadline, soon);
+	KUNIT_EXPECT_EQ(test, call.shortages, 1);
 
 	/* A walk that is in vain. */
 	call.end += PAGE_SIZE;
@@ -999,7 +1057,9 @@ static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_invalidate_nothing),
 	KUNIT_CASE(mirror_test_between_walk_and_map),
 	KUNIT_CASE(mirror_test_during_walk),
+	KUNIT_CASE(mirror_test_many_extents),
 	KUNIT_CASE(mirror_test_failing_page),
+	KUNIT_CASE(mirror_test_skipped),
 	KUNIT_CASE(mirror_test_timeout_of_fault),
 	KUNIT_CASE(mirror_test_timeout_of_invalidation),
 	KUNIT_CASE(mirror_test_deadline),

@@ -8,7 +8,9 @@
  * fail. Whenever it fails it has to do so with an errno that says so, leave
  * nothing of what it mapped, and use as much memory as before. It then has to
  * succeed without injection, which the device proves by a transfer. Calls that
- * cannot fail have to do all of their work whatever fails inside.
+ * cannot fail have to do all of their work whatever fails inside. Faults of a mirror
+ * also have to succeed if what fails is an allocation that must not wait: there
+ * may be memory a moment later. If there is none, they have to end.
  *
  * Failures are injected into this thread only, by its fail-nth file. Needs root
  * and a kernel with CONFIG_FAULT_INJECTION_DEBUG_FS, CONFIG_FAILSLAB and
@@ -57,9 +59,13 @@ struct nth {
  * @clean: after a failure: whether nothing is left of it. NULL if the call has
  *	to succeed whatever fails in it
  * @works: after success: whether it did what it is there for
+ * @iova: it needs an IOVA range, and -ENOSPC says that there was none
+ * @waits: it waits for memory where an allocation itself must not
  */
 struct step {
 	unsigned int flags;
+	bool iova;
+	bool waits;
 	bool (*prepare)(struct nth *s);
 	int (*act)(struct nth *s);
 	bool (*clean)(struct nth *s);
@@ -68,28 +74,49 @@ struct step {
 
 /* ---- failures on demand ---- */
 
+static bool inject_set(const char *name, const char *value)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", name);
+	return !setting_write(path, value);
+}
+
+/* Which allocations can fail: all, or only those that must not wait. */
+static bool inject_into(bool all)
+{
+	const char *ignored = all ? "N" : "Y";
+
+	return inject_set("failslab/ignore-gfp-wait", ignored) &&
+	       inject_set("fail_page_alloc/ignore-gfp-wait", ignored);
+}
+
 static bool inject_setup(void)
 {
 	static const char *const settings[][2] = {
-		{ "failslab/ignore-gfp-wait", "N" },
 		{ "failslab/cache-filter", "N" },
 		{ "failslab/verbose", "0" },
-		{ "fail_page_alloc/ignore-gfp-wait", "N" },
 		{ "fail_page_alloc/ignore-gfp-highmem", "N" },
 		{ "fail_page_alloc/min-order", "0" },
 		{ "fail_page_alloc/verbose", "0" },
+		{ "fail_page_alloc/task-filter", "Y" },
+		{ "fail_page_alloc/probability", "100" },
+		{ "fail_page_alloc/times", "-1" },
 	};
-	char path[96];
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(settings); i++) {
-		snprintf(path, sizeof(path), "/sys/kernel/debug/%s",
-			 settings[i][0]);
 		/* Not every kernel has the filter by caches. */
-		if (setting_write(path, settings[i][1]) && i != 1)
+		if (!inject_set(settings[i][0], settings[i][1]) && i)
 			return false;
 	}
-	return true;
+	return inject_into(true);
+}
+
+/* All of them, of this task. Its fail-nth goes first. */
+static bool inject_always(bool on)
+{
+	return !setting_write("/proc/self/make-it-fail", on ? "1" : "0");
 }
 
 static int inject_open(void)
@@ -480,6 +507,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, mirror) {
 	.step.act = act_mirror,
 	.step.clean = clean_mirror,
 	.step.works = works_mirror,
+	.step.iova = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_small) {
@@ -487,6 +515,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_small) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_small_write) {
@@ -495,6 +524,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_small_write) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_absent) {
@@ -502,6 +532,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_absent) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_absent_write) {
@@ -510,6 +541,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_absent_write) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_split) {
@@ -518,6 +550,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_split) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_thp) {
@@ -526,6 +559,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_thp) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_thp_absent) {
@@ -534,6 +568,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_thp_absent) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_hugetlb) {
@@ -542,6 +577,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, fault_hugetlb) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, prefetch) {
@@ -550,6 +586,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, prefetch) {
 	.step.act = act_fault,
 	.step.clean = clean_fault,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, upgrade) {
@@ -558,6 +595,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, upgrade) {
 	.step.act = act_fault,
 	.step.clean = clean_upgrade,
 	.step.works = works_fault,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, hand) {
@@ -566,6 +604,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, hand) {
 	.step.act = act_hand,
 	.step.clean = clean_hand,
 	.step.works = clean_hand,
+	.step.iova = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, copy_read) {
@@ -573,6 +612,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, copy_read) {
 	.step.act = act_copy,
 	.step.clean = clean_fault,
 	.step.works = works_copy,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, copy_write) {
@@ -581,6 +621,7 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, copy_write) {
 	.step.act = act_copy,
 	.step.clean = clean_fault,
 	.step.works = works_copy,
+	.step.waits = true,
 };
 
 FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, drop) {
@@ -618,28 +659,36 @@ FIXTURE_VARIANT_ADD(hmm_dma_fail_nth, dontneed_thp) {
 	.step.works = works_dontneed,
 };
 
-FIXTURE_SETUP(hmm_dma_fail_nth)
+/* NULL, or what is missing. */
+static const char *nth_setup(struct nth *s)
 {
-	struct nth *s = &self->s;
+	const char *why;
 
 	*s = (struct nth) { .dma = -1 };
 	pmd = read_pmd_pagesize();
 	thp_policy(pmd);
 	if (!pmd)
-		SKIP(return, "no THP (CONFIG_TRANSPARENT_HUGEPAGE)");
-	if (skipped(no_hugetlb(pmd, 4)))
-		return;
+		return "no THP (CONFIG_TRANSPARENT_HUGEPAGE)";
+	why = no_hugetlb(pmd, 4);
+	if (why)
+		return why;
 	if (!inject_setup())
-		SKIP(return, "no failslab and fail_page_alloc in debugfs");
+		return "no failslab and fail_page_alloc in debugfs";
 	s->probe = dma_open(0);
 	if (s->probe < 0)
-		SKIP(return, "no /dev/hmm_dma0: load test_hmm_dma, as root");
+		return "no /dev/hmm_dma0: load test_hmm_dma, as root";
 	if (dma_status(s->probe).iommu != HMM_DMA_TEST_IOMMU_DMA)
-		SKIP(return, "no IOMMU that translates");
+		return "no IOMMU that translates";
 	s->fail = inject_open();
 	s->p = area(2 * pmd, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-	ASSERT_GE(s->fail, 0);
-	ASSERT_NE(s->p, NULL);
+	if (s->fail < 0 || !s->p)
+		ksft_exit_fail_msg("no fail-nth, or no address space\n");
+	return NULL;
+}
+
+FIXTURE_SETUP(hmm_dma_fail_nth)
+{
+	(void)skipped(nth_setup(&self->s));
 }
 
 FIXTURE_TEARDOWN(hmm_dma_fail_nth)
@@ -648,10 +697,9 @@ FIXTURE_TEARDOWN(hmm_dma_fail_nth)
 
 /* ---- the test ---- */
 
-static bool is_clean_errno(int ret)
+static bool is_clean_errno(const struct step *step, int ret)
 {
-	return ret == -ENOMEM || ret == -EFAULT || ret == -EBUSY ||
-	       ret == -ENOSPC;
+	return ret == -ENOMEM || (step->iova && ret == -ENOSPC);
 }
 
 /*
@@ -671,7 +719,7 @@ static bool sweep_once(struct __test_metadata *_metadata, struct nth *s,
 	ret = step->act(s);
 	came = inject_end(s);
 	if (ret) {
-		ASSERT_TRUE(came && step->clean && is_clean_errno(ret)) {
+		ASSERT_TRUE(came && step->clean && is_clean_errno(step, ret)) {
 			TH_LOG("allocation %u: %s", n, strerror(-ret));
 		}
 		ASSERT_TRUE(step->clean(s)) {
@@ -686,18 +734,62 @@ static bool sweep_once(struct __test_metadata *_metadata, struct nth *s,
 	return came;
 }
 
-TEST_F_TIMEOUT(hmm_dma_fail_nth, sweep, 600)
+/* Returns how many of the calls could not be made. */
+static unsigned int sweep(struct __test_metadata *_metadata, struct nth *s,
+			  const struct step *step)
 {
 	unsigned int n = 1, failed = 0;
 
-	self->s.flags = variant->step.flags;
-	while (sweep_once(_metadata, &self->s, &variant->step, n, &failed)) {
+	s->flags = step->flags;
+	while (sweep_once(_metadata, s, step, n, &failed)) {
 		n++;
 		ASSERT_LT(n, MAX_NTH);
 	}
 	ksft_print_msg("%u allocations, %u failures\n", n - 1, failed);
+	return failed;
+}
+
+TEST_F_TIMEOUT(hmm_dma_fail_nth, sweep, 600)
+{
+	unsigned int failed = sweep(_metadata, &self->s, &variant->step);
+
 	if (variant->step.clean)
 		ASSERT_GT(failed, 0);
+	if (!variant->step.waits)
+		return;
+	ASSERT_TRUE(inject_into(false));
+	ASSERT_EQ(0, sweep(_metadata, &self->s, &variant->step));
+}
+
+/* Without memory that need not be waited for, a fault ends, and cleanly. */
+FIXTURE(hmm_dma_shortage) {
+	struct nth s;
+};
+
+FIXTURE_SETUP(hmm_dma_shortage)
+{
+	(void)skipped(nth_setup(&self->s));
+}
+
+FIXTURE_TEARDOWN(hmm_dma_shortage)
+{
+}
+
+TEST_F(hmm_dma_shortage, fault)
+{
+	struct nth *s = &self->s;
+	int ret;
+
+	ASSERT_TRUE(inject_into(false));
+	ASSERT_TRUE(before_small(s));
+	s->before = dma_status(s->dma).memory;
+	ASSERT_TRUE(inject_always(true));
+	ret = act_fault(s);
+	ASSERT_TRUE(inject_always(false));
+	ASSERT_EQ(-ENOMEM, ret);
+	EXPECT_TRUE(clean_fault(s));
+	ASSERT_EQ(0, act_fault(s));
+	EXPECT_TRUE(works_fault(s));
 }
 
 int main(int argc, char **argv)

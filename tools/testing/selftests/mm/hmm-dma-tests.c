@@ -14,6 +14,8 @@
  *	hmm_dma_iommu		an IOMMU
  *	hmm_dma_intel		an Intel IOMMU, and debugfs to look into it
  *	hmm_dma_direct		no IOMMU
+ *	hmm_dma_coherent	device-coherent memory of test_hmm, loaded with its
+ *				parameters spm_addr_dev0 and spm_addr_dev1
  *	hmm_dma_peer		a device and a peer below the same switch
  *	hmm_dma_peer_host	a device and a peer on the root bus, and a host
  *				bridge known to pass accesses on
@@ -51,6 +53,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <lib/test_hmm_uapi.h>
+
 #include "hmm_dma_util.h"
 #include "hmm_range_util.h"
 
@@ -66,6 +70,7 @@
 #define TIME		900
 
 #define DRIVER_DIR	"/sys/bus/pci/drivers/hmm_dma"
+#define COHERENT_DEVICE	"/dev/hmm_dmirror2"
 
 /* What a broken device writes, and what it has before it reads. */
 #define POISON		0xeeeeeeeeU
@@ -1390,6 +1395,31 @@ TEST_F_TIMEOUT(hmm_dma, invariant9_time_limit, TIME)
 	EXPECT_EQ(0, dma_fault(dma, p, page, DMA_WRITE));
 }
 
+/* It is a limit for what gets no further: each of these pages alone is slow. */
+TEST_F_TIMEOUT(hmm_dma, invariant9_slow_pages, TIME)
+{
+	struct uffd_server s = { .delay_us = 300000 };
+	struct hmm_dma_test_fault cmd = {
+		.length = 8 * page, .flags = DMA_WRITE, .timeout_ms = 1500,
+	};
+	char *p = anon_area(8, false);
+	__u64 began = now_ms();
+
+	if (skipped(no_uffd(&s.uffd, 0)))
+		return;
+	ASSERT_NE(p, NULL);
+	ASSERT_EQ(0, mirror_around(p, 8 * page));
+	ASSERT_EQ(0, uffd_register(s.uffd, p, 8 * page, true, false, false));
+	ASSERT_EQ(0, uffd_server_start(&s));
+	cmd.start = (uintptr_t)p;
+	EXPECT_EQ(0, ioctl(dma, HMM_DMA_TEST_FAULT, &cmd));
+	EXPECT_EQ(0, cmd.result);
+	EXPECT_GT(now_ms() - began, cmd.timeout_ms);
+	uffd_server_stop(&s);
+	EXPECT_EQ(8, s.served);
+	close(s.uffd);
+}
+
 /* ---- addresses and what they cost ---- */
 
 TEST_F_TIMEOUT(hmm_dma_iommu, invariant10_one_run_congruent_to_memory, TIME)
@@ -1651,8 +1681,36 @@ TEST_F(hmm_dma, wrong_arguments)
 	EXPECT_EQ(1, dma_copy(dma, p + page - 4, buf, 8, 0));
 	EXPECT_EQ(-EFAULT, dma_copy(dma, p, buf, 8, DMA_NOFAULT));
 	EXPECT_EQ(-EFAULT, dma_copy(dma, p, buf, 8, DMA_NOFAULT | DMA_WRITE));
+	EXPECT_EQ(1, dma_drop(dma, p + 1, page));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(1, dma_drop(dma, p, HMM_DMA_TEST_MAX_LENGTH + page));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(1, dma_drop(dma, (void *)-page, 2 * page));
+	EXPECT_EQ(EINVAL, errno);
 	EXPECT_EQ(0, dma_status(dma).entries);
 	EXPECT_EQ(0, populated(p, 16));
+}
+
+/* A transfer that does not fault has nothing to wait for. */
+TEST_F(hmm_dma, wrong_arguments_raw)
+{
+	char buf[8] = "";
+	struct hmm_dma_test_copy cmd = {
+		.buffer = (uintptr_t)buf,
+		.size = sizeof(buf),
+		.timeout_ms = 1,
+	};
+
+	EXPECT_EQ(-1, ioctl(dma, HMM_DMA_TEST_RAW, &cmd));
+	EXPECT_EQ(EINVAL, errno);
+	cmd.timeout_ms = 0;
+	cmd.flags = DMA_NOFAULT;
+	EXPECT_EQ(-1, ioctl(dma, HMM_DMA_TEST_RAW, &cmd));
+	EXPECT_EQ(EINVAL, errno);
+	cmd.flags = 0;
+	cmd.size = HMM_DMA_TEST_MAX_SIZE + 1;
+	EXPECT_EQ(-1, ioctl(dma, HMM_DMA_TEST_RAW, &cmd));
+	EXPECT_EQ(EINVAL, errno);
 }
 
 TEST_F(hmm_dma_direct, raw_addresses_are_refused)
@@ -1786,6 +1844,71 @@ TEST_F_TIMEOUT(hmm_dma, unbinding_ends_the_mirror, TIME)
 	EXPECT_TRUE(area_right(p, 16, true));
 }
 
+/* ---- memory of another device that the CPU can access ---- */
+
+FIXTURE(hmm_dma_coherent) { int fd; };
+FIXTURE_SETUP(hmm_dma_coherent)
+{
+	if (skipped(dma_setup()))
+		return;
+	self->fd = open(COHERENT_DEVICE, O_RDWR | O_CLOEXEC);
+	(void)skipped(self->fd < 0 ? "no test_hmm with special-purpose memory" :
+				     NULL);
+}
+
+FIXTURE_TEARDOWN(hmm_dma_coherent)
+{
+	EXPECT_TRUE(log_agrees());
+}
+
+/* Moves @n pages at @p to the device's memory or from there: how many went. */
+static long coherent_move(int fd, unsigned long request, char *p, size_t n)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)p,
+		.npages = n,
+	};
+	void *data = malloc(n * page);
+	long ret;
+
+	cmd.ptr = (uintptr_t)data;
+	ret = ioctl(fd, request, &cmd) ? -errno : (long)cmd.cpages;
+	free(data);
+	return ret;
+}
+
+/* It is mirrored where it is, and follows when it is moved, as other memory. */
+TEST_F_TIMEOUT(hmm_dma_coherent, there_and_back, TIME)
+{
+	char *p = anon_area(8, false);
+	__u64 addr, before, there;
+
+	ASSERT_NE(p, NULL);
+	memset(p, 1, 8 * page);
+	ASSERT_EQ(0, mirror_around(p, 8 * page));
+	EXPECT_TRUE(area_right(p, 8, true));
+	before = dma_runs[0].pfn;
+	ASSERT_EQ(8, coherent_move(self->fd, HMM_DMIRROR_MIGRATE_TO_DEV, p, 8));
+	EXPECT_EQ(0, dma_status(dma).entries);
+
+	EXPECT_TRUE(area_right(p, 8, true));
+	there = dma_runs[0].pfn;
+	addr = dma_addr(p + UNREAD * page);
+	EXPECT_NE(before, there);
+	EXPECT_EQ(there, PAGEMAP_PFN(pm(p)));
+	EXPECT_EQ(HMM_DMA_TEST_MEMORY, dma_runs[0].kind);
+	EXPECT_NE(0, addr);
+
+	/* What the device wrote there comes with it. */
+	ASSERT_EQ(0, dma_write(dma, p, "coherent", 8));
+	ASSERT_EQ(8, coherent_move(self->fd, HMM_DMIRROR_MIGRATE_TO_SYS, p, 8));
+	EXPECT_EQ(0, dma_status(dma).entries);
+	EXPECT_TRUE(!has_iommu() || out_of_reach(addr));
+	EXPECT_EQ(0, memcmp(p, "coherent", 8));
+	EXPECT_NE(there, PAGEMAP_PFN(pm(p)));
+	EXPECT_TRUE(area_right(p, 8, true));
+}
+
 /* ---- memory of a peer ---- */
 
 struct peer {
@@ -1910,9 +2033,11 @@ TEST_F_TIMEOUT(hmm_dma_peer, by_bus_address, TIME)
 	EXPECT_TRUE(has_iommu() ? !dma_domain(dma, dma_runs[0].addr, 16) :
 				  area_right(p, 16, true));
 
-	/* A device with memory of its own and of a peer side by side. */
+	/* So there is nothing that had to go with what goes. */
 	ASSERT_EQ(0, munmap(p + 8 * page, 8 * page));
-	EXPECT_EQ(0, dma_status(dma).entries);
+	EXPECT_EQ(8, dma_status(dma).entries);
+
+	/* A device with memory of its own and of a peer side by side. */
 	p = mmap(p + 8 * page, 8 * page, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	ASSERT_NE(p, MAP_FAILED);
@@ -1977,6 +2102,45 @@ TEST_F_TIMEOUT(hmm_dma_peer_refused, no_way, TIME)
 	EXPECT_EQ(-EREMOTEIO, dma_fault(dma, p, 16 * page, DMA_WRITE));
 	EXPECT_EQ(0, dma_status(dma).entries);
 	EXPECT_EQ(-EREMOTEIO, dma_hand(dma, p, 16 * page, 0, NULL, 0));
+}
+
+/* It does not keep the device from what is around it, if a part will do. */
+TEST_F_TIMEOUT(hmm_dma_peer_refused, part, TIME)
+{
+	char *p = self->peer.p, *behind = p + 12 * page;
+	unsigned int i;
+
+	for (i = 0; i < 16; i += 12) {
+		ASSERT_EQ(p + i * page, mmap(p + i * page, 4 * page,
+					     PROT_READ | PROT_WRITE,
+					     MAP_PRIVATE | MAP_ANONYMOUS |
+					     MAP_FIXED, -1, 0));
+		memset(p + i * page, 1, 4 * page);
+	}
+	ASSERT_EQ(0, mirror_around(p, 16 * page));
+	EXPECT_EQ(-EREMOTEIO, dma_fault(dma, p, 16 * page, DMA_WRITE));
+	EXPECT_EQ(0, dma_status(dma).entries);
+
+	/* The first gap is where another fault begins. */
+	ASSERT_EQ(0, dma_fault(dma, p, 16 * page, DMA_WRITE | DMA_PARTIAL));
+	EXPECT_EQ((uintptr_t)p, dma_runs[0].start);
+	EXPECT_EQ(4, dma_runs[0].npages);
+	EXPECT_EQ(0, dma_addr(p + 4 * page));
+	EXPECT_TRUE(page_right(p + 3 * page, true));
+	EXPECT_EQ(-EREMOTEIO, dma_fault(dma, p + 4 * page, 12 * page,
+					DMA_WRITE | DMA_PARTIAL));
+	EXPECT_EQ(4, dma_status(dma).entries);
+	EXPECT_EQ(0, dma_fault(dma, p, 4 * page, DMA_PARTIAL));
+
+	ASSERT_EQ(0, dma_drop(dma, p, 16 * page));
+	ASSERT_EQ(0, dma_fault(dma, p, 16 * page, DMA_WRITE | DMA_PREFETCH));
+	EXPECT_EQ(2, dma_nr_runs);
+	EXPECT_EQ(8, dma_pages());
+	EXPECT_NE(0, dma_addr(behind));
+	EXPECT_TRUE(page_right(p, true));
+	EXPECT_TRUE(page_right(behind, true));
+	EXPECT_EQ(0, dma_fault(dma, p + 4 * page, 8 * page, DMA_PREFETCH));
+	EXPECT_EQ(0, dma_pages());
 }
 
 int main(int argc, char **argv)
