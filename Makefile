@@ -54,6 +54,9 @@ stress: ## stress the debug kernel (SECONDS=1800)
 stress-dma: ## the same with devices that do DMA
 	@harness/stress $${SECONDS:-1800} hmm-dma-stress
 
+stress-odp: ## the same with RDMA on-demand paging
+	@harness/stress $${SECONDS:-1800} hmm-odp-stress
+
 test-base: ## run the tests on the pristine base, for comparison
 	@harness/test-base
 
@@ -79,4 +82,4 @@ clean: ## remove out/
 kernel kernel-debug callers check: deps tree
 
 .PHONY: help deps base tree series fold kernel kernel-debug callers run test \
-	stress stress-dma test-base bench check base-path tree-path build-path clean
+	stress stress-dma stress-odp test-base bench check base-path tree-path build-path clean
