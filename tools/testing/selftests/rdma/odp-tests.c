@@ -1290,6 +1290,23 @@ TEST_F_TIMEOUT(odp_mr, wrong_advice, TIME)
 	EXPECT_EQ(0, ibv_dereg_mr(m.mr));
 }
 
+/* As ibv_advise_mr(3) has them. */
+TEST_F_TIMEOUT(odp_weak, advice_errors, TIME)
+{
+	struct mem m = small_pages(16);
+	struct ibv_sge sge;
+
+	ASSERT_NE(m.mr, NULL);
+	sge = (struct ibv_sge){ m.iova, page, m.mr->lkey ^ 1 };
+	EXPECT_EQ(-ENOENT, odp_advise(&rdma, PREFETCH, FLUSH, &sge, 1));
+	EXPECT_EQ(-ENOENT, odp_advise(&rdma, PREFETCH, 0, &sge, 1));
+	sge.lkey = 0x7fffff00;
+	EXPECT_EQ(-ENOENT, odp_advise(&rdma, PREFETCH, FLUSH, &sge, 1));
+	EXPECT_EQ(-EINVAL, advise(&m, 0, page, PREFETCH, 2));
+	EXPECT_EQ(0, populated(m.p, 16));
+	EXPECT_EQ(0, ibv_dereg_mr(m.mr));
+}
+
 /* What the region is, not what its address and the first bytes are. */
 TEST_F_TIMEOUT(odp_weak, advice_of_no_length_or_beyond_a_region, TIME)
 {
