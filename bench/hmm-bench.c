@@ -27,20 +27,9 @@
 #include <unistd.h>
 #include <x86intrin.h>
 
+#include "bench_util.h"
 #include "hmm_bench_uapi.h"
 
-#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
-
-#define PAGE		4096UL
-#define KB		1024UL
-#define MB		(1024 * KB)
-#define GB		(1024 * MB)
-#define PMD		(2 * MB)
-
-/* Where all memory is mapped: the same page tables in every run. */
-#define ADDRESS		((char *)0x100000000000UL)
-
-#define THP_DIR		"/sys/kernel/mm/transparent_hugepage"
 #define HUGETLB_DIR	"/sys/kernel/mm/hugepages"
 
 #define BIT_ULL(nr)	(1ULL << (nr))
@@ -103,24 +92,6 @@ static const char usage[] =
 static const char *kernel = "?", *dax_dir, *iommu_group;
 static int dev, pagemap, kpageflags, dax_file = -1;
 
-static int open_or_die(const char *path, int flags)
-{
-	int fd = open(path, flags, 0600);
-
-	if (fd < 0)
-		err(1, "cannot open %s", path);
-	return fd;
-}
-
-static void write_file(const char *path, const char *value)
-{
-	int fd = open_or_die(path, O_WRONLY);
-
-	if (write(fd, value, strlen(value)) < 0)
-		err(1, "writing '%s' to %s", value, path);
-	close(fd);
-}
-
 static bool wanted(const char *name, char **names)
 {
 	if (!*names)
@@ -128,41 +99,6 @@ static bool wanted(const char *name, char **names)
 	while (*names && strcmp(*names, name))
 		names++;
 	return *names;
-}
-
-static void *allocate(size_t n, size_t size)
-{
-	void *p = calloc(n, size);
-
-	if (!p)
-		errx(1, "out of memory");
-	return p;
-}
-
-/* ---- the unit ---- */
-
-/* A loop of two instructions: its time is known, if the unit is what we say. */
-static __u64 loop_cycles(unsigned long loops)
-{
-	__u64 begin = __rdtsc();
-
-	asm volatile("1: dec %0\n\tjnz 1b" : "+r" (loops) : : "cc");
-	return __rdtsc() - begin;
-}
-
-static void check_clock(void)
-{
-	const unsigned long loops = 10000;
-	__u64 best = UINT64_MAX, cycles;
-	int i;
-
-	for (i = 0; i < REPEAT; i++) {
-		cycles = loop_cycles(loops);
-		best = cycles < best ? cycles : best;
-	}
-	if (best < 2 * loops || best > 2 * loops + loops / 100)
-		errx(1, "the clock counts %llu for %lu instructions: boot with -icount shift=0",
-		     best, 2 * loops);
 }
 
 /* ---- is the memory what it should be? ---- */
@@ -187,34 +123,6 @@ static __u64 *read_pfns(const char *addr, size_t npages)
 		pfns[i] &= PM_PFN_MASK;
 	}
 	return pfns;
-}
-
-static size_t huge_pages(const char *addr, size_t size)
-{
-	struct page_region region[64];
-	struct pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = (uintptr_t)addr,
-		.end = (uintptr_t)addr + size,
-		.vec = (uintptr_t)region,
-		.vec_len = ARRAY_SIZE(region),
-		.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
-		.return_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
-	};
-	size_t found = 0;
-	int i, n;
-
-	while (arg.start < arg.end) {
-		n = ioctl(pagemap, PAGEMAP_SCAN, &arg);
-		if (n < 0)
-			err(1, "PAGEMAP_SCAN");
-		for (i = 0; i < n; i++)
-			found += region[i].end - region[i].start;
-		if (arg.walk_end <= arg.start)
-			break;
-		arg.start = arg.walk_end;
-	}
-	return found / PAGE;
 }
 
 static void check_blocks(const struct backing *b, const __u64 *pfns,
@@ -267,7 +175,7 @@ static void verify(const struct backing *b, const char *addr, size_t size,
 {
 	size_t npages = size / PAGE;
 	__u64 *pfns = read_pfns(addr, npages);
-	size_t huge = huge_pages(addr, size);
+	size_t huge = huge_pages(pagemap, addr, size);
 
 	if (huge != (b->huge ? npages : 0))
 		errx(1, "%s: %zu of %zu pages are mapped huge", b->name, huge,
@@ -281,15 +189,6 @@ static void verify(const struct backing *b, const char *addr, size_t size,
 }
 
 /* ---- making the memory ---- */
-
-static void set_thp(const char *size, const char *file, bool on)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), THP_DIR "/hugepages-%skB/%s", size, file);
-	write_file(path, !on ? "never" :
-		   strcmp(file, "enabled") ? "advise" : "madvise");
-}
 
 static void set_pool(const struct backing *b, size_t size)
 {
@@ -391,12 +290,6 @@ static char *map(const struct backing *b, size_t size, bool split)
 	    madvise(p, size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
 		err(1, "%s: madvise", b->name);
 	return p;
-}
-
-static void unmap(char *p, size_t size)
-{
-	if (munmap(p, size))
-		err(1, "munmap");
 }
 
 static void populate(const struct backing *b, char *p, size_t size)

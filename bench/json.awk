@@ -27,6 +27,8 @@ END {
 			number(call["base", o, b, s]), number(call["series", o, b, s])
 		both("memory", memory["base", o, b, s], memory["series", o, b, s])
 		both("dropped", dropped["base", o, b, s], dropped["series", o, b, s])
+		both("hmm_calls", hmm_calls["base", o, b, s],
+		     hmm_calls["series", o, b, s])
 		print "}" (i < rows ? "," : "")
 	}
 	print "]"

@@ -50,6 +50,30 @@ function dma_limits(    i, b, s, op, ops) {
 	}
 }
 
+# RDMA to on-demand memory, "write" or "read", of one backing.
+function rdma_limits(verb, b,    s, op, most) {
+	s = 64 * MB
+	op = "rdma-" verb
+	most = cost("series", op "-pinned", b, s)
+	if (most != "")
+		most *= 1.05
+	limit(op "-warm " b ", 64 MiB, limit is 5% above pinned",
+	      cost("series", op "-warm", b, s), most)
+	limit(op "-implicit " b ", 64 MiB, limit is 5% above pinned",
+	      cost("series", op "-implicit", b, s), most)
+	limit("calls of HMM for " op "-warm " b ", 64 MiB",
+	      hmm_calls["series", op "-warm", b, s], 0)
+}
+
+function all_rdma_limits() {
+	rdma_limits("write", "4k")
+	rdma_limits("write", "thp-2m")
+	rdma_limits("read", "4k")
+	rdma_limits("read", "thp-2m")
+	limit("calls of HMM for rdma-write-cold thp-2m, 2 MiB",
+	      hmm_calls["series", "rdma-write-cold", "thp-2m", 2 * MB], 2)
+}
+
 function difference(i,    b, s) {
 	b = cost("base", row_op[i], row_backing[i], row_size[i])
 	s = cost("series", row_op[i], row_backing[i], row_size[i])
@@ -98,9 +122,12 @@ END {
 	print "\nLimits, instructions per 4K page if nothing else is said\n"
 	absolute_limits()
 	dma_limits()
+	all_rdma_limits()
 	compare(" snapshot refault fault ", 1.01, 0,
 		"series at most 1% above the base")
-	compare(" gup gup-unmap populate ", 1.02, 1,
+	compare(" rdma-write-warm rdma-read-warm rdma-write-cold rdma-read-cold ",
+		1.01, 0, "RDMA of the series at most 1% above the base")
+	compare(" gup gup-unmap populate rdma-write-pinned rdma-read-pinned ", 1.02, 1,
 		"control: what the series does not change is within 2%")
 	compare(" gup-map ", 1.02, 0,
 		"series at most 2% above the base where GUP maps by iommupt")

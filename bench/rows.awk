@@ -55,6 +55,12 @@ function dma_limit(op, backing) {
 	return backing == "4k" ? 30 : 550
 }
 
+# Calls of HMM for each MiB of an RDMA transfer, "" if these were not counted.
+function calls_per_mib(kernel, op, backing, size,    v) {
+	v = hmm_calls[kernel, op, backing, size]
+	return v == "" ? "" : v / (size / MB)
+}
+
 function short(v) {
 	if (v == "")
 		return "-"
@@ -76,6 +82,7 @@ BEGIN {
 	call[kernel, op, backing, size] = field("per_call") + 0
 	memory[kernel, op, backing, size] = field("memory")
 	dropped[kernel, op, backing, size] = field("dropped")
+	hmm_calls[kernel, op, backing, size] = field("hmm_calls")
 	if (!((op, backing, size) in seen_row)) {
 		seen_row[op, backing, size] = 1
 		row_op[++rows] = op

@@ -100,6 +100,43 @@ function table_gib(    i, b, s) {
 	}
 }
 
+# What an operation costs more than with pinned memory.
+function beyond_pinned(kernel, op, memory, b, size,    v, pinned) {
+	v = cost(kernel, op "-" memory, b, size)
+	pinned = cost(kernel, op "-pinned", b, size)
+	return v == "" || pinned == "" ? "" : v - pinned
+}
+
+function rdma_line(op, b,    s, cold) {
+	s = 64 * MB
+	cold = op "-cold"
+	printf "%-12s %-7s %9s %9s  %8s %8s %8s  %8s %8s  %8s %8s %8s %8s\n",
+		op, b, short(cost("base", op "-pinned", b, s)),
+		short(cost("series", op "-pinned", b, s)),
+		short(beyond_pinned("base", op, "warm", b, s)),
+		short(beyond_pinned("series", op, "warm", b, s)),
+		short(beyond_pinned("series", op, "implicit", b, s)),
+		short(beyond_pinned("base", op, "cold", b, s)),
+		short(beyond_pinned("series", op, "cold", b, s)),
+		short(calls_per_mib("base", cold, b, 2 * MB)),
+		short(calls_per_mib("series", cold, b, 2 * MB)),
+		short(calls_per_mib("base", cold, b, s)),
+		short(calls_per_mib("series", cold, b, s))
+}
+
+function table_rdma() {
+	printf "%-20s %9s %9s  %8s %8s %8s  %8s %8s  %8s %8s %8s %8s\n", "",
+		"pinned", "", "warm", "", "", "cold", "", "2M calls", "",
+		"64M", ""
+	printf "%-20s %9s %9s  %8s %8s %8s  %8s %8s  %8s %8s %8s %8s\n", "",
+		"base", "series", "base", "series", "implicit", "base", "series",
+		"base", "series", "base", "series"
+	rdma_line("rdma-write", "4k")
+	rdma_line("rdma-write", "thp-2m")
+	rdma_line("rdma-read", "4k")
+	rdma_line("rdma-read", "thp-2m")
+}
+
 # One line of costs by size, unless nothing was measured.
 function line_by_size(backing, op, kernel, label,    size, text, any, v) {
 	for (size = 4096; size <= 1024 * MB; size *= 4) {
@@ -152,6 +189,8 @@ END {
 	table_dma()
 	print "\nDMA of 1 GiB: instructions for all of it, to unmap 4K of it and pages that go with it, bytes kept of it\n"
 	table_gib()
+	print "\nRDMA of 64 MiB: instructions per 4K page, of on-demand memory what is beyond those of pinned memory; calls of HMM per MiB when it is cold\n"
+	table_rdma()
 	print "\nBy size of the range, instructions per 4K page\n"
 	table_by_size()
 }

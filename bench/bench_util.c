@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * See bench_util.h. There are no locks: programs have one thread.
+ */
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <x86intrin.h>
+
+#include "bench_util.h"
+
+#define THP_DIR		"/sys/kernel/mm/transparent_hugepage"
+#define CLOCK_TRIES	5
+
+int open_or_die(const char *path, int flags)
+{
+	int fd = open(path, flags, 0600);
+
+	if (fd < 0)
+		err(1, "cannot open %s", path);
+	return fd;
+}
+
+void write_file(const char *path, const char *value)
+{
+	int fd = open_or_die(path, O_WRONLY);
+
+	if (write(fd, value, strlen(value)) < 0)
+		err(1, "writing '%s' to %s", value, path);
+	close(fd);
+}
+
+void *allocate(size_t n, size_t size)
+{
+	void *p = calloc(n, size);
+
+	if (!p)
+		errx(1, "out of memory");
+	return p;
+}
+
+void unmap(char *p, size_t size)
+{
+	if (munmap(p, size))
+		err(1, "munmap");
+}
+
+/* A loop of two instructions: its time is known, if the unit is what we say. */
+static __u64 loop_cycles(unsigned long loops)
+{
+	__u64 begin = __rdtsc();
+
+	asm volatile("1: dec %0\n\tjnz 1b" : "+r" (loops) : : "cc");
+	return __rdtsc() - begin;
+}
+
+void check_clock(void)
+{
+	const unsigned long loops = 10000;
+	__u64 best = UINT64_MAX, cycles;
+	int i;
+
+	for (i = 0; i < CLOCK_TRIES; i++) {
+		cycles = loop_cycles(loops);
+		best = cycles < best ? cycles : best;
+	}
+	if (best < 2 * loops || best > 2 * loops + loops / 100)
+		errx(1, "the clock counts %llu for %lu instructions: boot with -icount shift=0",
+		     best, 2 * loops);
+}
+
+void set_thp(const char *size, const char *file, bool on)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), THP_DIR "/hugepages-%skB/%s", size, file);
+	write_file(path, !on ? "never" :
+		   strcmp(file, "enabled") ? "advise" : "madvise");
+}
+
+size_t huge_pages(int pagemap, const char *addr, size_t size)
+{
+	struct page_region region[64];
+	struct pm_scan_arg arg = {
+		.size = sizeof(arg),
+		.start = (uintptr_t)addr,
+		.end = (uintptr_t)addr + size,
+		.vec = (uintptr_t)region,
+		.vec_len = ARRAY_SIZE(region),
+		.category_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
+		.return_mask = PAGE_IS_PRESENT | PAGE_IS_HUGE,
+	};
+	size_t found = 0;
+	int i, n;
+
+	while (arg.start < arg.end) {
+		n = ioctl(pagemap, PAGEMAP_SCAN, &arg);
+		if (n < 0)
+			err(1, "PAGEMAP_SCAN");
+		for (i = 0; i < n; i++)
+			found += region[i].end - region[i].start;
+		if (arg.walk_end <= arg.start)
+			break;
+		arg.start = arg.walk_end;
+	}
+	return found / PAGE;
+}

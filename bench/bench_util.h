@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the benchmarks share: files of the kernel, the unit of all results, and
+ * settings and checks of huge pages. All of it ends the program if it fails.
+ */
+#ifndef HMM_BENCH_UTIL_H
+#define HMM_BENCH_UTIL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <linux/types.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+#define PAGE		4096UL
+#define KB		1024UL
+#define MB		(1024 * KB)
+#define GB		(1024 * MB)
+#define PMD		(2 * MB)
+
+/* Where all memory is mapped: the same page tables in every run. */
+#define ADDRESS		((char *)0x100000000000UL)
+
+int open_or_die(const char *path, int flags);
+void write_file(const char *path, const char *value);
+void *allocate(size_t n, size_t size);
+void unmap(char *p, size_t size);
+
+/*
+ * The unit is an executed instruction: the guest's clock has to advance by one
+ * for each (see harness/bench).
+ */
+void check_clock(void);
+
+/* Transparent huge pages of @size KB where madvise() asks for them, or not. */
+void set_thp(const char *size, const char *file, bool on);
+
+/* How many pages of [@addr, @addr + @size) are mapped by PMDs or above. */
+size_t huge_pages(int pagemap, const char *addr, size_t size);
+
+#endif /* HMM_BENCH_UTIL_H */
