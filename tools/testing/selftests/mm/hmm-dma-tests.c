@@ -1146,7 +1146,7 @@ TEST_F_TIMEOUT(hmm_dma, invariant6_write_survives_madv_free, TIME)
 	ASSERT_NE(p, NULL);
 	fill(p, 8 * page);
 	ASSERT_EQ(0, mirror_around(p, 8 * page));
-	ASSERT_EQ(0, madvise(p, 8 * page, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(p, 8));
 	ASSERT_TRUE(device_writes(p, 8, was));
 	if (!page_out(p, 8))
 		SKIP(return, "pages do not go out: no swap");
@@ -1163,7 +1163,7 @@ TEST_F_TIMEOUT(hmm_dma, invariant6_read_makes_nothing_dirty, TIME)
 	ASSERT_NE(p, NULL);
 	memset(p, 1, 8 * page);
 	ASSERT_EQ(0, mirror_around(p, 8 * page));
-	ASSERT_EQ(0, madvise(p, 8 * page, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(p, 8));
 	ASSERT_EQ(0, dma_fault(dma, p, 8 * page, 0));
 	EXPECT_FALSE(dma_runs[0].writable);
 	ASSERT_TRUE(page_right(p, false));

@@ -793,7 +793,7 @@ TEST_F(hmm_state, freed_pages)
 
 	ASSERT_NE(p, NULL);
 	fill(p, 8);
-	ASSERT_EQ(0, madvise(p, 8 * page, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(p, 8));
 	ASSERT_EQ(0, look(p, 8));
 	EXPECT_TRUE(mapped(p, 0, 8, RW, 0));
 	ASSERT_EQ(0, fault(p, 8, RW));
@@ -821,7 +821,7 @@ TEST_F(hmm_state, freed_pages_that_are_write_protected)
 	ASSERT_NE(p, NULL);
 	fill(p, 8);
 	clear_softdirty();
-	ASSERT_EQ(0, madvise(p, 8 * page, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(p, 8));
 	ASSERT_EQ(0, look(p, 8));
 	EXPECT_TRUE(mapped(p, 0, 8, VALID, 0));
 	ASSERT_EQ(0, fault(p, 4, RW));

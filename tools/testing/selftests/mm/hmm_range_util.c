@@ -250,27 +250,52 @@ char *hugetlb_area(size_t len, unsigned int shift, int share)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* Whether to go on: takes the caller to the CPU of round @round. */
+static bool on_cpu(long round, long rounds)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	cpu_set_t one;
+
+	if (round >= rounds * cpus)
+		return false;
+	CPU_ZERO(&one);
+	CPU_SET(round % cpus, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	return true;
+}
+
 /*
- * MADV_PAGEOUT leaves out pages that another CPU has in a batch on the way to
- * a list, and empties the batches of its own CPU only. So each gets its turn.
+ * MADV_PAGEOUT and MADV_FREE leave out pages that another CPU has in a batch on
+ * the way to a list, and empty the batches of their own CPU only. So each gets
+ * its turn.
  */
 bool page_out(char *p, size_t n)
 {
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	cpu_set_t before, one;
-	int tries;
+	cpu_set_t before;
+	long i;
 
 	sched_getaffinity(0, sizeof(before), &before);
-	for (tries = 0; tries < 50 && populated(p, n); tries++) {
-		CPU_ZERO(&one);
-		CPU_SET(tries % cpus, &one);
-		sched_setaffinity(0, sizeof(one), &one);
+	for (i = 0; populated(p, n) && on_cpu(i, 50); i++) {
 		madvise(p, n * page, MADV_PAGEOUT);
-		if (tries)
+		if (i)
 			usleep(10000);
 	}
 	sched_setaffinity(0, sizeof(before), &before);
 	return !populated(p, n);
+}
+
+int free_lazily(char *p, size_t n)
+{
+	cpu_set_t before;
+	int ret = 0;
+	long i;
+
+	sched_getaffinity(0, sizeof(before), &before);
+	/* The second round empties the batches that the first one filled. */
+	for (i = 0; !ret && on_cpu(i, 2); i++)
+		ret = madvise(p, n * page, MADV_FREE);
+	sched_setaffinity(0, sizeof(before), &before);
+	return ret;
 }
 
 __u64 *pm_read(const char *p, size_t n)

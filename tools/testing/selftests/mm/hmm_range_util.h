@@ -101,6 +101,9 @@ char *hugetlb_area(size_t len, unsigned int shift, int share);
 /* Swaps out, or drops if clean: whether none of @n pages is left present. */
 bool page_out(char *p, size_t n);
 
+/* MADV_FREE for all of @n pages, also those that a batch of some CPU holds. */
+int free_lazily(char *p, size_t n);
+
 /* A child that keeps its copy of the mapping until it is killed. */
 pid_t peer_start(void);
 void peer_stop(pid_t pid);

@@ -1558,7 +1558,7 @@ TEST_F_TIMEOUT(odp_weak, write_survives_madv_free, TIME)
 
 	ASSERT_NE(m.mr, NULL);
 	cpu_fills(&m);
-	ASSERT_EQ(0, madvise(m.p, m.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(m.p, m.len / page));
 	ASSERT_TRUE(dev_writes(&m, 0, m.len));
 	if (!page_out(m.p, 8))
 		SKIP(return, "pages do not go out: no swap");
@@ -1572,7 +1572,7 @@ TEST_F_TIMEOUT(odp_weak, write_survives_madv_free_of_known_pages, TIME)
 
 	ASSERT_NE(m.mr, NULL);
 	ASSERT_TRUE(dev_writes(&m, 0, m.len));
-	ASSERT_EQ(0, madvise(m.p, m.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(m.p, m.len / page));
 	ASSERT_TRUE(dev_reads(&m, 0, page));
 	ASSERT_TRUE(dev_writes(&m, 0, m.len));
 	if (!page_out(m.p, 8))
@@ -1587,7 +1587,7 @@ TEST_F_TIMEOUT(odp_weak, atomic_survives_madv_free, TIME)
 
 	ASSERT_NE(m.mr, NULL);
 	cpu_fills(&m);
-	ASSERT_EQ(0, madvise(m.p, m.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(m.p, m.len / page));
 	old = *word_of(&m, 64);
 	*word_of(&m, 64) += 5;
 	ASSERT_EQ(0, odp_fetch_add(&pair, m.mr->rkey, m.iova + 64, 5, &old));
@@ -1606,7 +1606,7 @@ TEST_F_TIMEOUT(odp_weak, message_survives_madv_free, TIME)
 	ASSERT_NE(to.mr, NULL);
 	cpu_fills(&from);
 	cpu_fills(&to);
-	ASSERT_EQ(0, madvise(to.p, to.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(to.p, to.len / page));
 	ASSERT_TRUE(message_right(&from, 0, &to, 0, to.len));
 	if (!page_out(to.p, 4))
 		SKIP(return, "pages do not go out: no swap");
@@ -1623,7 +1623,7 @@ TEST_F_TIMEOUT(odp_weak, write_survives_madv_free_of_a_huge_page, TIME)
 	ASSERT_NE(m.mr, NULL);
 	cpu_fills(&m);
 	ASSERT_TRUE(check_huge_anon(m.p, pmd, 1, pmd));
-	ASSERT_EQ(0, madvise(m.p, m.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(m.p, m.len / page));
 	ASSERT_TRUE(dev_writes(&m, 0, m.len));
 	if (!page_out(m.p, nr_pmd))
 		SKIP(return, "pages do not go out: no swap");
@@ -1637,7 +1637,7 @@ TEST_F_TIMEOUT(odp_mr, read_makes_nothing_dirty, TIME)
 
 	ASSERT_NE(m.mr, NULL);
 	cpu_fills(&m);
-	ASSERT_EQ(0, madvise(m.p, m.len, MADV_FREE));
+	ASSERT_EQ(0, free_lazily(m.p, m.len / page));
 	ASSERT_TRUE(dev_reads(&m, 0, m.len));
 	if (!page_out(m.p, 8))
 		SKIP(return, "pages do not go out: no swap");
