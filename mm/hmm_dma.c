@@ -642,18 +642,27 @@ static long hmm_dma_map_pages(struct hmm_dma_map_args *map,
 	return link.npages;
 }
 
+static bool hmm_dma_slot_is_writable(const struct hmm_dma_slot *slot)
+{
+	unsigned int i;
+
+	for (i = 0; slot->used && i < SLOT_PAGES; i++)
+		if (slot->pages[i] & HMM_PFN_WRITE)
+			return true;
+	return false;
+}
+
 /*
  * Can all of the slot at @va become one link? Pieces of what fills it are worth
  * to be unmapped for that, unless some of them can be written to and the link
  * could not.
  */
-static bool hmm_dma_empty(struct hmm_dma_map_args *map, unsigned long va,
-			  unsigned long found)
+static bool hmm_dma_empty(struct hmm_dma_map_args *map, unsigned long va)
 {
 	struct hmm_dma_slot *slot = hmm_dma_slot(map->view, va);
 
-	if (slot->used &&
-	    !(map->flags & HMM_DMA_READ_ONLY && found & HMM_PFN_WRITE))
+	if (slot->used && !(map->flags & HMM_DMA_READ_ONLY &&
+			    hmm_dma_slot_is_writable(slot)))
 		hmm_dma_drop(map->view, va, va + SLOT_SIZE);
 	return !slot->used;
 }
@@ -674,7 +683,7 @@ static long hmm_dma_map_some(struct hmm_dma_map_args *map, unsigned long va,
 		return (hmm_dma_slot_end(va, end) - va) >> PAGE_SHIFT;
 
 	if (hmm_dma_fills_slot(map->view, va, end, found) &&
-	    hmm_dma_empty(map, va, found))
+	    hmm_dma_empty(map, va))
 		return hmm_dma_map_slots(map, slot, va, end, found);
 	/* Others put it there without the update lock. */
 	if (!READ_ONCE(slot->pages))

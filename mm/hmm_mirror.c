@@ -13,6 +13,7 @@
  * and inside whatever mmu notifiers are called under, so memory must not be
  * waited for under it. The fault path holds it only while it maps.
  */
+#include <linux/bitmap.h>
 #include <linux/hmm.h>
 #include <linux/hmm_mirror.h>
 #include <linux/jiffies.h>
@@ -186,6 +187,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
  * @start: first byte of what was asked for
  * @end: first byte after that
  * @flags: enum hmm_mirror_flags
+ * @wanted: pages to prefetch, %NULL for all
  * @timeout: jiffies to wait, 0 to go on for ever
  * @deadline: jiffies after which there is no further try
  * @from: first byte that this call may have mapped, @end if none
@@ -198,6 +200,7 @@ struct hmm_mirror_call {
 	unsigned long start;
 	unsigned long end;
 	unsigned int flags;
+	const unsigned long *wanted;
 	unsigned long timeout;
 	unsigned long deadline;
 	unsigned long from;
@@ -270,6 +273,27 @@ static int hmm_mirror_reclaim(void)
 	return 0;
 }
 
+/* Is a page of it wanted? The rest then comes with it: it costs no more. */
+static bool hmm_mirror_wants(const struct hmm_mirror_call *call,
+			     const struct hmm_extent *extent)
+{
+	unsigned long first = (extent->start - call->start) >> PAGE_SHIFT;
+	unsigned long last = (hmm_extent_end(extent) - call->start) >> PAGE_SHIFT;
+
+	return find_next_bit(call->wanted, last, first) < last;
+}
+
+static void hmm_mirror_choose(struct hmm_mirror_call *call)
+{
+	struct hmm_range *range = &call->range;
+	unsigned int i, n = 0;
+
+	for (i = 0; i < range->nr_extents; i++)
+		if (hmm_mirror_wants(call, &range->extents[i]))
+			range->extents[n++] = range->extents[i];
+	range->nr_extents = n;
+}
+
 /* What can be done without the update lock for the pages from @start on. */
 static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 {
@@ -299,6 +323,8 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 		ret = hmm_range_fault_unlocked_timeout(range,
 						       hmm_mirror_time_left(call));
 	}
+	if (!ret && call->wanted)
+		hmm_mirror_choose(call);
 	return ret ?: hmm_range_dma_prepare(range, &call->mirror->view);
 }
 
@@ -442,6 +468,38 @@ static int hmm_mirror_check(const struct hmm_mirror_call *call)
 	return 0;
 }
 
+static int __hmm_mirror_fault(struct hmm_mirror_call *call,
+			      unsigned long timeout)
+{
+	struct hmm_mirror *mirror = call->mirror;
+	struct mm_struct *mm = mirror->notifier.mm;
+	int ret;
+
+	might_sleep();
+	call->range.notifier = &mirror->notifier;
+	call->from = call->end;
+	call->timeout = min(timeout, MAX_JIFFY_OFFSET);
+	call->deadline = jiffies + call->timeout;
+	ret = hmm_mirror_check(call);
+	if (ret)
+		return ret;
+	if (!mmget_not_zero(mm))
+		return -ESRCH;
+
+	ret = mutex_lock_killable(&mirror->lock);
+	if (!ret) {
+		ret = hmm_mirror_populate(call);
+		if (ret)
+			ret = hmm_mirror_failed(call, ret);
+		if (ret)
+			mutex_unlock(&mirror->lock);
+	}
+	kvfree(call->range.extents);
+	/* The last one tears the mm down, which takes the update lock. */
+	mmput_async(mm);
+	return ret;
+}
+
 /**
  * hmm_mirror_fault() - make pages present and let the device reach them
  * @mirror: the mirror
@@ -475,7 +533,7 @@ static int hmm_mirror_check(const struct hmm_mirror_call *call)
  * * %-EINVAL: the range is not aligned, is empty, or is not in the window, or a
  *   flag does not exist.
  * * %-ESRCH: the address space is gone.
- * * %-EPERM, %-EFAULT, %-EHWPOISON: a page cannot be accessed as requested, see
+ * * %-EPERM, %-EFAULT: a page cannot be accessed as requested, see
  *   hmm_range_fault().
  * * %-EBUSY: @timeout expired.
  * * %-EINTR: a fatal signal arrived.
@@ -488,35 +546,44 @@ int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long start,
 {
 	struct hmm_mirror_call call = {
 		.mirror = mirror, .start = start, .end = end, .flags = flags,
-		.range.notifier = &mirror->notifier,
-		.from = end,
 	};
-	struct mm_struct *mm = mirror->notifier.mm;
-	int ret;
 
-	might_sleep();
-	call.timeout = min(timeout, MAX_JIFFY_OFFSET);
-	call.deadline = jiffies + call.timeout;
-	ret = hmm_mirror_check(&call);
-	if (ret)
-		return ret;
-	if (!mmget_not_zero(mm))
-		return -ESRCH;
-
-	ret = mutex_lock_killable(&mirror->lock);
-	if (!ret) {
-		ret = hmm_mirror_populate(&call);
-		if (ret)
-			ret = hmm_mirror_failed(&call, ret);
-		if (ret)
-			mutex_unlock(&mirror->lock);
-	}
-	kvfree(call.range.extents);
-	/* The last one tears the mm down, which takes the update lock. */
-	mmput_async(mm);
-	return ret;
+	return __hmm_mirror_fault(&call, timeout);
 }
 EXPORT_SYMBOL_GPL(hmm_mirror_fault);
+
+/**
+ * hmm_mirror_prefetch() - let the device reach some pages that are present
+ * @mirror: the mirror
+ * @start: first byte, page aligned
+ * @end: first byte after the range, page aligned, above @start
+ * @wanted: a bit for each page of the range, the first one for that at @start
+ * @flags: as for hmm_mirror_fault(), where %HMM_MIRROR_PREFETCH is set in any case
+ * @timeout: as for hmm_mirror_fault()
+ *
+ * As hmm_mirror_fault() with %HMM_MIRROR_PREFETCH, for pages that are wanted and
+ * what is contiguous with them in physical memory: that is mapped in one piece,
+ * for the price of one page. So the device gets a leaf as a whole, and of scattered
+ * pages only the wanted ones. For a device that has faulted here and there in a
+ * range: it is walked once.
+ *
+ * Context: As hmm_mirror_fault().
+ *
+ * Return: As hmm_mirror_fault(): 0 with the update lock held, whatever could be
+ * mapped, or an errno without it.
+ */
+int hmm_mirror_prefetch(struct hmm_mirror *mirror, unsigned long start,
+			unsigned long end, const unsigned long *wanted,
+			unsigned int flags, unsigned long timeout)
+{
+	struct hmm_mirror_call call = {
+		.mirror = mirror, .start = start, .end = end,
+		.flags = flags | HMM_MIRROR_PREFETCH, .wanted = wanted,
+	};
+
+	return __hmm_mirror_fault(&call, timeout);
+}
+EXPORT_SYMBOL_GPL(hmm_mirror_prefetch);
 
 #if IS_ENABLED(CONFIG_HMM_KUNIT_TEST)
 #include "tests/hmm_mirror_kunit.c"

@@ -267,10 +267,13 @@ void hmm_mirror_destroy(struct hmm_mirror *mirror);
 int hmm_mirror_fault(struct hmm_mirror *mirror, unsigned long start,
 		     unsigned long end, unsigned int flags,
 		     unsigned long timeout);
+int hmm_mirror_prefetch(struct hmm_mirror *mirror, unsigned long start,
+			unsigned long end, const unsigned long *wanted,
+			unsigned int flags, unsigned long timeout);
 
 /**
  * hmm_mirror_unlock() - release the update lock
- * @mirror: the mirror, after hmm_mirror_fault() returned 0
+ * @mirror: the mirror, after hmm_mirror_fault() or hmm_mirror_prefetch() returned 0
  *
  * From here on an invalidation may take any of it from the device.
  */

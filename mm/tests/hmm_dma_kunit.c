@@ -1151,6 +1151,8 @@ static void dma_test_collapse(struct kunit *test)
 		{ false, DMA_TEST_W, HMM_DMA_READ_ONLY, 0 },
 		{ false, DMA_TEST_R, 0, 0 },
 		{ true, DMA_TEST_R | DMA_TEST_LEAF, 0, HMM_DMA_READ_ONLY },
+		{ true, DMA_TEST_W | DMA_TEST_LEAF, HMM_DMA_READ_ONLY,
+		  HMM_DMA_READ_ONLY },
 	};
 	struct dma_test *dt = dma_test_begin(test);
 	unsigned long end = 2 * SLOT_PAGES;
@@ -1160,7 +1162,8 @@ static void dma_test_collapse(struct kunit *test)
 	dma_test_set(dt, end, 4, dt->pages + 30, DMA_TEST_W);
 	for (i = 0; i < ARRAY_SIZE(tries); i++) {
 		unsigned long pfn = tries[i].leaf ? dt->leaf : dt->pages;
-		bool writable = tries[i].found & HMM_PFN_WRITE;
+		bool writable = tries[i].found & HMM_PFN_WRITE &&
+				!(tries[i].flags & HMM_DMA_READ_ONLY);
 
 		if (!tries[i].leaf && !dt->dev)
 			continue;

@@ -604,13 +604,14 @@ static void hmm_test_hugetlb_kinds(struct kunit *test)
 {
 	unsigned long order = hmm_order_flags(huge_page_order(&default_hstate));
 	unsigned long entry, pfn = 0x1000;
+	unsigned int shift = huge_page_shift(&default_hstate);
 	struct hmm_test *ht = test->priv;
 	pte_t pte;
 
 	hmm_test_request(test, 0, 0);
 #define HMM_TEST_HUGE(pte, page) \
 	hmm_hugetlb_leaf(&ht->hw, &default_hstate, pte, hmm_test_addr(page))
-	pte = pte_mkhuge(pfn_pte(pfn, PAGE_READONLY));
+	pte = arch_make_huge_pte(pfn_pte(pfn, PAGE_READONLY), shift, 0);
 	entry = HMM_TEST_HUGE(pte, 3);
 	KUNIT_EXPECT_EQ(test, entry, (pfn + 3) | HMM_PFN_VALID | order);
 	entry = HMM_TEST_HUGE(pte_mkwrite_novma(pte), 0);
@@ -621,7 +622,7 @@ static void hmm_test_hugetlb_kinds(struct kunit *test)
 	pte = make_pte_marker(PTE_MARKER_POISONED);
 	KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), HMM_PFN_ERROR);
 	if (IS_ENABLED(CONFIG_ARCH_HAS_PTE_PROTNONE)) {
-		pte = pte_mkhuge(pfn_pte(pfn, PAGE_NONE));
+		pte = arch_make_huge_pte(pfn_pte(pfn, PAGE_NONE), shift, 0);
 		KUNIT_EXPECT_EQ(test, HMM_TEST_HUGE(pte, 3), 0);
 	}
 #ifdef CONFIG_MIGRATION

@@ -480,6 +480,49 @@ static void mirror_test_prefetch_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mt->writable, MIRROR_TEST_PAGES - 10);
 }
 
+static bool mirror_test_is_one_piece(struct mirror_test *mt, unsigned long a,
+				     unsigned long b)
+{
+	unsigned long i;
+
+	for (i = min(a, b); i < max(a, b); i++)
+		if (page_to_pfn(mt->pages[i]) + 1 !=
+		    page_to_pfn(mt->pages[i + 1]))
+			return false;
+	return true;
+}
+
+/* Pages that are wanted, and what is contiguous with them in one page table. */
+static void mirror_test_prefetch_wanted(struct kunit *test)
+{
+	static const unsigned long some[] = { 3, MIRROR_TEST_PAGES - 20 };
+	struct mirror_test *mt = mirror_test_file(test);
+	DECLARE_BITMAP(wanted, MIRROR_TEST_PAGES) = {};
+	unsigned long page;
+
+	mirror_test_write_cpu(mt, 0, MIRROR_TEST_PAGES);
+	__set_bit(some[0], wanted);
+	__set_bit(some[1], wanted);
+	KUNIT_ASSERT_EQ(test, 0,
+			hmm_mirror_prefetch(&mt->mirror, mirror_test_va(mt, 0),
+					    mirror_test_va(mt, MIRROR_TEST_PAGES),
+					    wanted, HMM_MIRROR_WRITE, 60 * HZ));
+	hmm_mirror_unlock(&mt->mirror);
+	for (page = 0; page < MIRROR_TEST_PAGES; page++) {
+		unsigned int half = page >= MIRROR_TEST_HALF;
+		bool expected = mirror_test_is_one_piece(mt, page, some[half]);
+
+		/* The other half has another page table, and may be contiguous. */
+		if (!expected && mirror_test_is_one_piece(mt, page, some[!half]))
+			continue;
+		KUNIT_EXPECT_EQ_MSG(test, expected,
+				    mirror_test_mapped(mt, page, page + 1),
+				    "page %lu", page);
+	}
+	KUNIT_EXPECT_EQ(test, mt->writable, mt->reached);
+	KUNIT_EXPECT_EQ(test, mt->faults, MIRROR_TEST_PAGES);
+}
+
 /* An error undoes what the call has done, and only that. */
 static void mirror_test_error(struct kunit *test)
 {
@@ -1048,6 +1091,7 @@ static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_upgrade_mixed),
 	KUNIT_CASE(mirror_test_prefetch),
 	KUNIT_CASE(mirror_test_prefetch_nothing),
+	KUNIT_CASE(mirror_test_prefetch_wanted),
 	KUNIT_CASE(mirror_test_error),
 	KUNIT_CASE(mirror_test_partial),
 	KUNIT_CASE(mirror_test_munmap),
