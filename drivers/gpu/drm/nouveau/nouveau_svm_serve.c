@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: MIT
+/*
+ * SVM: serve faults of the GPU, block by block.
+ *
+ * What the page table of the GPU needs is allocated first; the mirror then makes
+ * pages present and tells, under the update lock, by which addresses the GPU
+ * reaches them; and these are given to nvkm before the lock is released. A block of
+ * which the mirror has a leaf gets one large entry. An invalidation of any part of
+ * that takes it as a whole: the rest comes back with the next fault.
+ *
+ * A batch of faults is served under nouveau_svm_space.lock, and so is each block of
+ * a prefetch.
+ */
+#include <linux/bitmap.h>
+#include <linux/hmm.h>
+#include <linux/jiffies.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+
+#include "nouveau_svm_fault.h"
+#include "nouveau_svm_window.h"
+
+#define BLOCK_ORDER	(NOUVEAU_SVM_BLOCK_SHIFT - PAGE_SHIFT)
+
+/* Pages with faults from which on all that is present in a block is mapped. */
+#define DENSE_PAGES	16
+
+/*
+ * How many milliseconds a call of the mirror may lose against invalidations, and how
+ * often that is tried in a batch. All address spaces wait for one worker.
+ */
+#define LOST_TIME	(HMM_RANGE_DEFAULT_TIMEOUT / LOST_TRIES)
+#define LOST_TRIES	10
+
+/**
+ * struct svm_block_call - the faults of one block
+ * @window: the window
+ * @start: first byte of what is in the window of the block
+ * @end: first byte after that
+ * @faults: the faults
+ * @nr: how many
+ * @lost: how often invalidations have won, in all blocks of the batch
+ */
+struct svm_block_call {
+	struct nouveau_svm_window *window;
+	unsigned long start;
+	unsigned long end;
+	struct nouveau_svm_fault **faults;
+	unsigned int nr;
+	unsigned int lost;
+};
+
+static unsigned int svm_mirror_flags(enum nouveau_svm_need need)
+{
+	switch (need) {
+	case NOUVEAU_SVM_PREFETCH:
+		return HMM_MIRROR_PREFETCH;
+	case NOUVEAU_SVM_READ:
+		return 0;
+	default:
+		return HMM_MIRROR_WRITE;
+	}
+}
+
+/* Returns with the update lock held if there is no error. */
+static int svm_mirror_fault(struct svm_block_call *call, unsigned long start,
+			    unsigned long end, unsigned int flags)
+{
+	return hmm_mirror_fault(&call->window->mirror, start, end,
+				flags | HMM_MIRROR_PARTIAL,
+				msecs_to_jiffies(LOST_TIME));
+}
+
+/* Under the update lock: from @start on, how far the GPU may go. */
+static unsigned long svm_reached(struct nouveau_svm_window *window,
+				 unsigned long start, unsigned long end,
+				 enum nouveau_svm_need need)
+{
+	struct hmm_dma_run run = { .start = start };
+
+	while (start < end && hmm_mirror_next_run(&window->mirror, end, &run)) {
+		if (run.start != start ||
+		    (need >= NOUVEAU_SVM_WRITE && !run.writable))
+			break;
+		start += run.npages << PAGE_SHIFT;
+	}
+	return start;
+}
+
+/*
+ * Under the update lock: is the page at @addr, mapped as a small one, where it
+ * would be if its folio filled the block?
+ */
+static bool svm_is_part_of_leaf(struct nouveau_svm_window *window,
+				unsigned long addr)
+{
+	struct hmm_dma_run run = { .start = addr };
+	unsigned long mask = (1UL << BLOCK_ORDER) - 1;
+
+	return hmm_mirror_next_run(&window->mirror, addr + PAGE_SIZE, &run) &&
+	       run.order < BLOCK_ORDER &&
+	       !((run.pfn ^ (addr >> PAGE_SHIFT)) & mask) &&
+	       folio_order(page_folio(pfn_to_page(run.pfn))) >= BLOCK_ORDER;
+}
+
+/*
+ * svm_mirror_fault(), and the leaf around the first page if there is one. What was
+ * faulted may be gone when the leaf is there, and is faulted again then. *@start
+ * and *@end become the range that has to be given to the GPU.
+ */
+static int svm_fault_leaf(struct svm_block_call *call, unsigned long *start,
+			  unsigned long *end, enum nouveau_svm_need need)
+{
+	unsigned int flags = svm_mirror_flags(need);
+	struct nouveau_svm_window *window = call->window;
+	struct hmm_mirror *mirror = &window->mirror;
+	unsigned long first = *start, last = *end;
+	int ret;
+
+	ret = svm_mirror_fault(call, first, last, flags);
+	if (ret || call->end - call->start != NOUVEAU_SVM_BLOCK ||
+	    !svm_is_part_of_leaf(window, first))
+		return ret;
+
+	hmm_mirror_unlock(mirror);
+	ret = svm_mirror_fault(call, call->start, call->end,
+			       flags | HMM_MIRROR_PREFETCH);
+	if (!ret) {
+		*start = call->start;
+		*end = call->end;
+		if (svm_reached(window, first, last, NOUVEAU_SVM_READ) > first)
+			return 0;
+		hmm_mirror_unlock(mirror);
+	}
+	return svm_mirror_fault(call, first, last, flags);
+}
+
+/*
+ * Give the pages from @va on to the GPU, as many as can be had at once. Returns how
+ * many bytes that were, which can be 0, or an error of one of the pages.
+ */
+static long svm_serve_pages(struct svm_block_call *call, unsigned long va,
+			    unsigned long end, enum nouveau_svm_need need)
+{
+	struct nouveau_svm_window *window = call->window;
+	unsigned long first = va, last = end, next;
+	int ret;
+
+	ret = svm_fault_leaf(call, &first, &last, need);
+	if (ret)
+		return ret;
+	next = svm_reached(window, va, end, need);
+	ret = nouveau_svm_window_fill(window, &window->mirror.view, first, last,
+				      0);
+	hmm_mirror_unlock(&window->mirror);
+	return ret ?: next - va;
+}
+
+/*
+ * A page of device memory that may not be written to, after fork for instance. It
+ * is mirrored as it is; a fault of the CPU's brings a copy that may be.
+ */
+static int svm_break_sharing(struct svm_block_call *call, unsigned long va)
+{
+	struct mm_struct *mm = call->window->space->args.mm;
+	bool unlocked = false;	/* while it waited: no matter here */
+	int ret;
+
+	mmap_read_lock(mm);
+	ret = fixup_user_fault(mm, va, FAULT_FLAG_WRITE, &unlocked);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
+/* Errors after which other pages need not be tried. */
+static bool svm_is_final(long error)
+{
+	return error == -ESRCH || error == -EINTR || error == -EBUSY;
+}
+
+/* svm_serve_pages(), where an error is one of the first page. */
+static long svm_serve_first(struct svm_block_call *call, unsigned long va,
+			    unsigned long end, enum nouveau_svm_need need)
+{
+	unsigned long next = va + PAGE_SIZE;
+	long ret;
+
+	ret = svm_serve_pages(call, va, end, need);
+	if (ret <= 0 && end > next && !svm_is_final(ret))
+		ret = svm_serve_pages(call, va, next, need);
+	if (!ret && need == NOUVEAU_SVM_WRITE) {
+		ret = svm_break_sharing(call, va);
+		if (!ret)
+			ret = svm_serve_pages(call, va, next, need);
+	}
+	return ret;
+}
+
+/*
+ * Take note of an error of the page at @va. Returns whether to go on behind it.
+ * What has lost against invalidations is left to the GPU to ask for again.
+ */
+static bool svm_failed(struct svm_block_call *call, unsigned long va,
+		       const struct nouveau_svm_span *span, int error)
+{
+	bool final = svm_is_final(error);
+	unsigned long end = final ? span->end : va + PAGE_SIZE;
+
+	if (error == -EBUSY)
+		call->lost++;
+	else
+		nouveau_svm_faults_fail(call->faults, call->nr, va, end - 1,
+					span->need, error);
+	return !final;
+}
+
+/* Serve a span that needs reading or writing. */
+static void svm_serve_span(struct svm_block_call *call,
+			   const struct nouveau_svm_span *span)
+{
+	unsigned long va = span->start;
+	long ret;
+
+	while (va < span->end) {
+		ret = svm_serve_first(call, va, span->end, span->need);
+		if (ret < 0 && !svm_failed(call, va, span, ret))
+			return;
+		va += max_t(long, ret, PAGE_SIZE);
+	}
+}
+
+/*
+ * Device memory that may be written to is the GPU's alone as it is, and all other
+ * memory has to be present before it can be made so.
+ */
+static int svm_serve_atomic(struct svm_block_call *call, unsigned long va)
+{
+	struct nouveau_svm_window *window = call->window;
+	struct hmm_dma_run run = { .start = va };
+	int ret;
+
+	ret = svm_mirror_fault(call, va, va + PAGE_SIZE, HMM_MIRROR_WRITE);
+	if (ret)
+		return ret;
+	if (hmm_mirror_next_run(&window->mirror, va + PAGE_SIZE, &run) &&
+	    run.kind == HMM_DMA_PRIVATE && run.writable) {
+		ret = nouveau_svm_window_fill(window, &window->mirror.view, va,
+					      va + PAGE_SIZE, 0);
+		hmm_mirror_unlock(&window->mirror);
+		return ret;
+	}
+	hmm_mirror_unlock(&window->mirror);
+	return nouveau_svm_window_atomic(window, va,
+					 msecs_to_jiffies(LOST_TIME));
+}
+
+static void svm_serve_atomics(struct svm_block_call *call,
+			      const struct nouveau_svm_span *span)
+{
+	unsigned long va;
+	int ret;
+
+	for (va = span->start; va < span->end; va += PAGE_SIZE) {
+		ret = svm_serve_atomic(call, va);
+		if (ret && !svm_failed(call, va, span, ret))
+			return;
+	}
+}
+
+/* Give what is present to the GPU, after the mirror has got it or an error. */
+static bool svm_fill_present(struct svm_block_call *call, unsigned long start,
+			     unsigned long end, int error)
+{
+	struct nouveau_svm_window *window = call->window;
+
+	if (error == -EBUSY)
+		call->lost++;
+	if (error)
+		return false;
+	error = nouveau_svm_window_fill(window, &window->mirror.view, start,
+					end, 0);
+	hmm_mirror_unlock(&window->mirror);
+	return !error;
+}
+
+static bool svm_serve_present(struct svm_block_call *call, unsigned long start,
+			      unsigned long end, bool write)
+{
+	return svm_fill_present(call, start, end,
+				svm_mirror_fault(call, start, end,
+						 HMM_MIRROR_PREFETCH |
+						 (write ? HMM_MIRROR_WRITE : 0)));
+}
+
+/* Is all of a span there, and with the GPU? */
+static bool svm_is_served(struct svm_block_call *call,
+			  const struct nouveau_svm_span *span)
+{
+	struct nouveau_svm_window *window = call->window;
+	bool served;
+
+	mutex_lock(&window->mirror.lock);
+	served = svm_reached(window, span->start, span->end, span->need) ==
+		 span->end;
+	mutex_unlock(&window->mirror.lock);
+	return served;
+}
+
+/*
+ * The pages of a block that have faults other than atomic ones, and whether all of
+ * them need writing, which the first fault of each tells. Returns whether there are
+ * any.
+ */
+static bool svm_wanted(const struct svm_block_call *call, unsigned long *wanted,
+		       bool *write)
+{
+	unsigned long page, last = -1UL;
+	enum nouveau_svm_need need;
+	bool any = false;
+	unsigned int i;
+
+	bitmap_zero(wanted, NOUVEAU_SVM_BLOCK >> PAGE_SHIFT);
+	*write = true;
+	for (i = 0; i < call->nr; i++) {
+		page = (call->faults[i]->addr - call->start) >> PAGE_SHIFT;
+		need = nouveau_svm_fault_need(call->faults[i]);
+		if (page != last && need != NOUVEAU_SVM_ATOMIC) {
+			__set_bit(page, wanted);
+			*write &= need == NOUVEAU_SVM_WRITE;
+			any = true;
+		}
+		last = page;
+	}
+	return any;
+}
+
+/* Is it worth to walk all of a block, and not only the first span? */
+static bool svm_is_dense(const struct svm_block_call *call)
+{
+	struct nouveau_svm_span span;
+
+	nouveau_svm_faults_span(call->faults, call->nr, &span);
+	if (span.nr == call->nr)
+		return call->window->leaves &&
+		       span.end - span.start < call->end - call->start;
+	return call->window->leaves ||
+	       nouveau_svm_faults_pages(call->faults, call->nr) >= DENSE_PAGES;
+}
+
+/*
+ * Of a block with many faults, or where leaves are to be expected, what is present is
+ * mapped by one call of the mirror: leaves, and what is contiguous in memory, as a
+ * whole, and else the pages with faults. That is for reading if any of the pages needs
+ * no more: what nobody wants to write to shall not become dirty.
+ */
+static bool svm_serve_dense(struct svm_block_call *call)
+{
+	DECLARE_BITMAP(wanted, NOUVEAU_SVM_BLOCK >> PAGE_SHIFT);
+	bool write;
+	int ret;
+
+	if (!svm_wanted(call, wanted, &write))
+		return false;
+	ret = hmm_mirror_prefetch(&call->window->mirror, call->start, call->end,
+				  wanted, write ? HMM_MIRROR_WRITE : 0,
+				  msecs_to_jiffies(LOST_TIME));
+	return svm_fill_present(call, call->start, call->end, ret);
+}
+
+static void svm_serve_one(struct svm_block_call *call,
+			  const struct nouveau_svm_span *span)
+{
+	if (span->need == NOUVEAU_SVM_PREFETCH)
+		svm_serve_present(call, span->start, span->end, false);
+	else
+		svm_serve_span(call, span);
+}
+
+static bool svm_has_lost(const struct svm_block_call *call)
+{
+	return call->lost >= LOST_TRIES;
+}
+
+/* Page tables are memory of the GPU, which windows that are idle may have. */
+static int svm_reserve(struct svm_block_call *call)
+{
+	int ret;
+
+	do {
+		ret = nouveau_svm_window_reserve(call->window, call->start);
+	} while (ret == -ENOMEM &&
+		 nouveau_svm_space_shrink(call->window->space));
+	return ret;
+}
+
+static bool svm_is_large(struct svm_block_call *call)
+{
+	struct nouveau_svm_window *window = call->window;
+	bool large;
+
+	mutex_lock(&window->mirror.lock);
+	large = test_bit(nouveau_svm_block_nr(call->start), window->large);
+	mutex_unlock(&window->mirror.lock);
+	return large;
+}
+
+/*
+ * The spans that need writing, or the others. If @known, what the mirror has is with
+ * the GPU.
+ */
+static void svm_serve_spans(struct svm_block_call *call, bool known, bool write)
+{
+	struct nouveau_svm_span span;
+	unsigned int i;
+
+	for (i = 0; i < call->nr && !svm_has_lost(call); i += span.nr) {
+		bool writes;
+
+		nouveau_svm_faults_span(call->faults + i, call->nr - i, &span);
+		writes = span.need == NOUVEAU_SVM_WRITE;
+		if (span.need == NOUVEAU_SVM_ATOMIC || writes != write)
+			continue;
+		if (!known || !svm_is_served(call, &span))
+			svm_serve_one(call, &span);
+	}
+}
+
+/*
+ * Atomics first, as each takes a leaf that it is in from the GPU, then writes, which
+ * take what is linked to their pages and can only be read.
+ */
+static void svm_serve_block(struct svm_block_call *call)
+{
+	struct nouveau_svm_span span;
+	unsigned int i;
+	bool known;	/* that what the mirror has is with the GPU */
+	int ret;
+
+	ret = svm_reserve(call);
+	if (ret) {
+		nouveau_svm_faults_fail(call->faults, call->nr, call->start,
+					call->end - 1, NOUVEAU_SVM_READ, ret);
+		return;
+	}
+	for (i = 0; i < call->nr && !svm_has_lost(call); i += span.nr) {
+		nouveau_svm_faults_span(call->faults + i, call->nr - i, &span);
+		if (span.need == NOUVEAU_SVM_ATOMIC)
+			svm_serve_atomics(call, &span);
+	}
+	known = svm_is_large(call) ||
+		(svm_is_dense(call) && svm_serve_dense(call));
+	svm_serve_spans(call, known, true);
+	svm_serve_spans(call, known, false);
+	call->window->leaves = svm_is_large(call);
+}
+
+/* Serve the faults in the block of the first one. Returns how many there are. */
+static unsigned int svm_serve_some(struct nouveau_svm_space *space,
+				   struct svm_block_call *call,
+				   struct nouveau_svm_fault **faults,
+				   unsigned int nr)
+{
+	u64 addr = faults[0]->addr;
+
+	call->window = nouveau_svm_window_get(space, addr);
+	if (IS_ERR(call->window)) {
+		nouveau_svm_faults_fail(faults, 1, addr, addr, NOUVEAU_SVM_READ,
+					PTR_ERR(call->window));
+		return 1;
+	}
+	nouveau_svm_block(call->window, addr, &call->start, &call->end);
+	call->faults = faults;
+	call->nr = nouveau_svm_faults_below(faults, nr, call->end);
+	svm_serve_block(call);
+	return call->nr;
+}
+
+/**
+ * nouveau_svm_space_serve() - serve faults
+ * @space: the space
+ * @faults: faults of it, sorted by nouveau_svm_faults_sort()
+ * @nr: how many
+ *
+ * Sets &nouveau_svm_fault.error of those that cannot be served, for the caller to
+ * cancel them. All others are to be replayed once. They have been served, or will
+ * be reported again: what has lost against an invalidation, what was behind that
+ * when the time was up, and who wants to read where writing has failed.
+ *
+ * Context: May sleep, as long as the owner of the memory likes. Not under the mmap
+ * lock.
+ */
+void nouveau_svm_space_serve(struct nouveau_svm_space *space,
+			     struct nouveau_svm_fault **faults,
+			     unsigned int nr)
+{
+	struct mm_struct *mm = space->args.mm;
+	struct svm_block_call call = {};
+	unsigned int i;
+
+	for (i = 0; i < nr; i++)
+		faults[i]->error = 0;
+	if (!mmget_not_zero(mm)) {
+		nouveau_svm_faults_fail(faults, nr, 0, U64_MAX,
+					NOUVEAU_SVM_READ, -ESRCH);
+		return;
+	}
+	mutex_lock(&space->lock);
+	for (i = 0; i < nr && !svm_has_lost(&call);)
+		i += svm_serve_some(space, &call, faults + i, nr - i);
+	mutex_unlock(&space->lock);
+	mmput(mm);
+}
+
+/* Returns how far it went: to the end of the block, at most. */
+static unsigned long svm_prefetch_block(struct nouveau_svm_space *space,
+					unsigned long start, unsigned long end,
+					bool write)
+{
+	struct svm_block_call call = {};
+
+	lockdep_assert_held(&space->lock);
+	end = min(end, round_down(start, NOUVEAU_SVM_BLOCK) + NOUVEAU_SVM_BLOCK);
+	call.window = nouveau_svm_window_get(space, start);
+	if (IS_ERR(call.window))
+		return end;
+	nouveau_svm_block(call.window, start, &call.start, &call.end);
+	end = min(end, call.end);
+	if (!nouveau_svm_window_reserve(call.window, start))
+		svm_serve_present(&call, start, end, write);
+	return end;
+}
+
+/**
+ * nouveau_svm_space_prefetch() - give to the GPU what is present
+ * @space: the space
+ * @start: first byte, page aligned
+ * @end: first byte after the range
+ * @write: for writing, where the CPU may write
+ *
+ * Makes nothing present. What cannot be mapped is left out: the GPU will fault. For
+ * memory that is known to be there, as the page tables of the GPU are made for all
+ * of the range. Ends early if the caller is killed.
+ *
+ * Context: May sleep. Not under the mmap lock.
+ */
+void nouveau_svm_space_prefetch(struct nouveau_svm_space *space,
+				unsigned long start, unsigned long end,
+				bool write)
+{
+	struct mm_struct *mm = space->args.mm;
+
+	if (!mmget_not_zero(mm))
+		return;
+	/* Killable: who serves faults holds the lock while it waits for memory. */
+	while (start < end && !fatal_signal_pending(current) &&
+	       !mutex_lock_killable(&space->lock)) {
+		start = svm_prefetch_block(space, start, end, write);
+		mutex_unlock(&space->lock);
+		cond_resched();
+	}
+	mmput(mm);
+}
