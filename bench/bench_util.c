@@ -19,6 +19,20 @@
 
 #define THP_DIR		"/sys/kernel/mm/transparent_hugepage"
 #define CLOCK_TRIES	5
+#define TRACING		"/sys/kernel/tracing"
+#define GROUP		"hmm_bench"
+
+/* Functions whose calls are counted. */
+static const struct probe {
+	const char *function;
+	bool walk;		/* below those of the mirror */
+} probes[] = {
+	{ "hmm_range_fault",			true },
+	{ "hmm_range_fault_unlocked_timeout",	true },
+	{ "hmm_range_snapshot",			true },
+	{ "hmm_mirror_fault",			false },
+	{ "hmm_mirror_prefetch",		false },
+};
 
 int open_or_die(const char *path, int flags)
 {
@@ -112,4 +126,90 @@ size_t huge_pages(int pagemap, const char *addr, size_t size)
 		arg.start = arg.walk_end;
 	}
 	return found / PAGE;
+}
+
+/* One event for each function that this kernel has. */
+void count_hmm_calls(void)
+{
+	char line[128];
+	unsigned int set = 0;
+	size_t i;
+	int fd;
+
+	fd = open_or_die(TRACING "/kprobe_events", O_WRONLY | O_APPEND);
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		snprintf(line, sizeof(line), "p:" GROUP "/%s %s",
+			 probes[i].function, probes[i].function);
+		if (write(fd, line, strlen(line)) >= 0)
+			set++;
+		else if (errno != ENOENT && errno != EINVAL)
+			err(1, "kprobe_events: %s", line);
+	}
+	close(fd);
+	if (!set)
+		errx(1, "the kernel has none of the functions to be counted");
+	write_file(TRACING "/events/" GROUP "/enable", "1");
+}
+
+__u64 hmm_calls(void)
+{
+	unsigned long long hits, calls[2] = {};
+	char name[64];
+	size_t i;
+	FILE *f;
+
+	f = fopen(TRACING "/kprobe_profile", "r");
+	if (!f)
+		err(1, "kprobe_profile");
+	while (fscanf(f, "%63s %llu %*u", name, &hits) == 2) {
+		for (i = 0; i < ARRAY_SIZE(probes); i++) {
+			if (!strcmp(name, probes[i].function))
+				calls[probes[i].walk] += hits;
+		}
+	}
+	fclose(f);
+	return calls[0] > calls[1] ? calls[0] : calls[1];
+}
+
+/* Pages that hold only zeroes would be replaced by the zero page. */
+void split_huge(char *p, size_t size)
+{
+	char command[96];
+	size_t i;
+
+	for (i = 0; i < size; i += PAGE)
+		p[i] = 1;
+	snprintf(command, sizeof(command), "%d,0x%lx,0x%lx", getpid(),
+		 (unsigned long)p, (unsigned long)p + size);
+	write_file("/sys/kernel/debug/split_huge_pages", command);
+	if (madvise(p, size, MADV_NOHUGEPAGE))
+		err(1, "MADV_NOHUGEPAGE");
+}
+
+void touch_at_random(char *p, size_t size)
+{
+	size_t npages = size / PAGE, i, j, t;
+	size_t *order = allocate(npages, sizeof(*order));
+
+	srandom(1);
+	for (i = 0; i < npages; i++)
+		order[i] = i;
+	for (i = npages - 1; i > 0; i--) {
+		j = random() % (i + 1);
+		t = order[i];
+		order[i] = order[j];
+		order[j] = t;
+	}
+	for (i = 0; i < npages; i++)
+		p[order[i] * PAGE] = 1;
+	free(order);
+}
+
+bool wanted(const char *name, char **names)
+{
+	if (!*names)
+		return true;
+	while (*names && strcmp(*names, name))
+		names++;
+	return *names;
 }

@@ -39,4 +39,22 @@ void set_thp(const char *size, const char *file, bool on);
 /* How many pages of [@addr, @addr + @size) are mapped by PMDs or above. */
 size_t huge_pages(int pagemap, const char *addr, size_t size);
 
+/* Split huge pages into folios of one page, which stay where they are. */
+void split_huge(char *p, size_t size);
+
+/* Pages come from the allocator in order, and go to the addresses in disorder. */
+void touch_at_random(char *p, size_t size);
+
+/*
+ * Count calls of HMM by kprobes: those that drivers make (hmm_range_fault(),
+ * hmm_mirror_fault(), ...) and the walks below the latter. hmm_calls() is how many
+ * there were, or how many walks if these are more. There is no end to counting,
+ * and nothing is to be measured by then.
+ */
+void count_hmm_calls(void);
+__u64 hmm_calls(void);
+
+/* Is @name one of @names, which end with %NULL, or are there none? */
+bool wanted(const char *name, char **names);
+
 #endif /* HMM_BENCH_UTIL_H */

@@ -92,15 +92,6 @@ static const char usage[] =
 static const char *kernel = "?", *dax_dir, *iommu_group;
 static int dev, pagemap, kpageflags, dax_file = -1;
 
-static bool wanted(const char *name, char **names)
-{
-	if (!*names)
-		return true;
-	while (*names && strcmp(*names, name))
-		names++;
-	return *names;
-}
-
 /* ---- is the memory what it should be? ---- */
 
 static void read_at(int fd, __u64 *to, size_t n, __u64 index, const char *what)
@@ -298,44 +289,6 @@ static void populate(const struct backing *b, char *p, size_t size)
 		err(1, "%s: MADV_POPULATE_WRITE of %zu bytes", b->name, size);
 }
 
-/*
- * Splits huge pages into folios of one page, which stay where they are. Those
- * that hold only zeroes would be replaced by the zero page.
- */
-static void split(char *p, size_t size)
-{
-	char command[96];
-	size_t i;
-
-	for (i = 0; i < size; i += PAGE)
-		p[i] = 1;
-	snprintf(command, sizeof(command), "%d,0x%lx,0x%lx", getpid(),
-		 (unsigned long)p, (unsigned long)p + size);
-	write_file("/sys/kernel/debug/split_huge_pages", command);
-	if (madvise(p, size, MADV_NOHUGEPAGE))
-		err(1, "MADV_NOHUGEPAGE");
-}
-
-/* Pages come from the allocator in order, and go to the addresses in disorder. */
-static void touch_at_random(char *p, size_t size)
-{
-	size_t npages = size / PAGE, i, j, t;
-	size_t *order = allocate(npages, sizeof(*order));
-
-	srandom(1);
-	for (i = 0; i < npages; i++)
-		order[i] = i;
-	for (i = npages - 1; i > 0; i--) {
-		j = random() % (i + 1);
-		t = order[i];
-		order[i] = order[j];
-		order[j] = t;
-	}
-	for (i = 0; i < npages; i++)
-		p[order[i] * PAGE] = 1;
-	free(order);
-}
-
 static char *map_populated(const struct backing *b, size_t size)
 {
 	char *p = map(b, size, b->kind == ANON_SPLIT);
@@ -345,7 +298,7 @@ static char *map_populated(const struct backing *b, size_t size)
 	else
 		populate(b, p, size);
 	if (b->kind == ANON_SPLIT)
-		split(p, size);
+		split_huge(p, size);
 	verify(b, p, size, true);
 	return p;
 }

@@ -29,6 +29,14 @@ END {
 		both("dropped", dropped["base", o, b, s], dropped["series", o, b, s])
 		both("hmm_calls", hmm_calls["base", o, b, s],
 		     hmm_calls["series", o, b, s])
+		both("nvif_calls", nvif_calls["base", o, b, s],
+		     nvif_calls["series", o, b, s])
+		both("map_calls", map_calls["base", o, b, s],
+		     map_calls["series", o, b, s])
+		both("flushes", flushes["base", o, b, s],
+		     flushes["series", o, b, s])
+		both("mapped", mapped["base", o, b, s], mapped["series", o, b, s])
+		both("large", large["base", o, b, s], large["series", o, b, s])
 		print "}" (i < rows ? "," : "")
 	}
 	print "]"

@@ -74,6 +74,33 @@ function all_rdma_limits() {
 	      hmm_calls["series", "rdma-write-cold", "thp-2m", 2 * MB], 2)
 }
 
+# Half of what it costs in the base.
+function half_of_base(op, b, s,    v) {
+	v = cost("base", op, b, s)
+	return v == "" ? "" : v / 2
+}
+
+function nouveau_limits(    s, i, n, op, ops) {
+	s = 2 * MB
+	n = split("4k 4k-scattered thp-2m", ops)
+	for (i = 1; i <= n; i++) {
+		limit("calls of HMM for nouveau-dense " ops[i],
+		      hmm_calls["series", "nouveau-dense", ops[i], s], 1)
+		limit("calls that map for nouveau-dense " ops[i],
+		      map_calls["series", "nouveau-dense", ops[i], s], 1)
+	}
+	n = split("16k 64k", ops)
+	for (i = 1; i <= n; i++) {
+		op = "nouveau-sparse-" ops[i]
+		limit(op " 4k, limit is half of the base",
+		      cost("series", op, "4k", s), half_of_base(op, "4k", s))
+	}
+	limit("pages that the GPU reaches after nouveau-drop-4k thp-2m",
+	      mapped["series", "nouveau-drop-4k", "thp-2m", 4096], 0)
+	limit("pages that the GPU reaches after nouveau-drop-2m thp-2m",
+	      mapped["series", "nouveau-drop-2m", "thp-2m", s], 0)
+}
+
 function difference(i,    b, s) {
 	b = cost("base", row_op[i], row_backing[i], row_size[i])
 	s = cost("series", row_op[i], row_backing[i], row_size[i])
@@ -123,10 +150,17 @@ END {
 	absolute_limits()
 	dma_limits()
 	all_rdma_limits()
+	nouveau_limits()
 	compare(" snapshot refault fault ", 1.01, 0,
 		"series at most 1% above the base")
 	compare(" rdma-write-warm rdma-read-warm rdma-write-cold rdma-read-cold ",
 		1.01, 0, "RDMA of the series at most 1% above the base")
+	compare(" nouveau-dense nouveau-sparse-16k nouveau-drop-4k " \
+		"nouveau-protect-2m ",
+		1.01, 0, "nouveau SVM of the series at most 1% above the base")
+	# A walk of a block, or a view of it, for a few pages or a single one.
+	compare(" nouveau-sparse-64k nouveau-sparse-256k nouveau-sparse-2m ",
+		1.75, 0, "nouveau SVM with few faults in 2M at most 75% above the base")
 	compare(" gup gup-unmap populate rdma-write-pinned rdma-read-pinned ", 1.02, 1,
 		"control: what the series does not change is within 2%")
 	compare(" gup-map ", 1.02, 0,

@@ -8,10 +8,8 @@
  * Of on-demand memory there is warm, which the region has been used for before,
  * and cold, which nobody has touched yet.
  *
- * In a second pass all is done once more under kprobes that count the calls of
- * HMM: those that drivers make (hmm_range_fault(), hmm_mirror_fault(), ...) and
- * the walks below the latter. The larger number is what is printed. Counting
- * takes instructions, so nothing is measured by then.
+ * In a second pass all is done once more to count calls of HMM. Counting takes
+ * instructions, so nothing is measured by then.
  *
  * No locks: one thread, one mapping at a time. Needs root.
  *
@@ -37,9 +35,6 @@
 #define QUEUE		(SIZE / MESSAGE)
 #define REPEAT		2
 #define PATTERN		0x5a
-
-#define TRACING		"/sys/kernel/tracing"
-#define GROUP		"rdma_bench"
 
 #define ACCESS		(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
 			 IBV_ACCESS_REMOTE_READ)
@@ -84,17 +79,6 @@ struct result {
 	__u64 cycles;
 	__u64 calls;		/* of HMM */
 	unsigned int repeat;	/* 0: this kernel does not have it */
-};
-
-/* Functions whose calls are counted. */
-static const struct probe {
-	const char *function;
-	bool walk;		/* below hmm_mirror_fault() */
-} probes[] = {
-	{ "hmm_range_fault",			true },
-	{ "hmm_range_fault_unlocked_timeout",	true },
-	{ "hmm_range_snapshot",			true },
-	{ "hmm_mirror_fault",			false },
 };
 
 static const char usage[] =
@@ -262,55 +246,6 @@ static void transfer(const struct row *r, struct ibv_mr *mr)
 		     ibv_wc_status_str(wc.status));
 }
 
-/* ---- calls of HMM ---- */
-
-/* One event for each function that this kernel has. */
-static void set_probes(void)
-{
-	char line[128];
-	unsigned int set = 0;
-	size_t i;
-	int fd;
-
-	fd = open_or_die(TRACING "/kprobe_events", O_WRONLY | O_APPEND);
-	for (i = 0; i < ARRAY_SIZE(probes); i++) {
-		snprintf(line, sizeof(line), "p:" GROUP "/%s %s",
-			 probes[i].function, probes[i].function);
-		if (write(fd, line, strlen(line)) >= 0)
-			set++;
-		else if (errno != ENOENT && errno != EINVAL)
-			err(1, "kprobe_events: %s", line);
-	}
-	close(fd);
-	if (!set)
-		errx(1, "the kernel has none of the functions to be counted");
-	write_file(TRACING "/events/" GROUP "/enable", "1");
-	counting = true;
-}
-
-/* Calls so far: of drivers, or walks if these are more. */
-static __u64 hmm_calls(void)
-{
-	unsigned long long hits, calls[2] = {};
-	char name[64];
-	size_t i;
-	FILE *f;
-
-	if (!counting)
-		return 0;
-	f = fopen(TRACING "/kprobe_profile", "r");
-	if (!f)
-		err(1, "kprobe_profile");
-	while (fscanf(f, "%63s %llu %*u", name, &hits) == 2) {
-		for (i = 0; i < ARRAY_SIZE(probes); i++) {
-			if (!strcmp(name, probes[i].function))
-				calls[probes[i].walk] += hits;
-		}
-	}
-	fclose(f);
-	return calls[0] > calls[1] ? calls[0] : calls[1];
-}
-
 /* ---- measuring ---- */
 
 static char *map(const struct backing *b, size_t size)
@@ -342,13 +277,12 @@ static struct ibv_mr *region(const struct row *r)
 
 static void measure(const struct row *r, struct ibv_mr *mr, struct result *res)
 {
-	__u64 calls = hmm_calls(), cycles = __rdtsc();
+	__u64 calls = counting ? hmm_calls() : 0, cycles = __rdtsc();
 
 	transfer(r, mr);
 	cycles = __rdtsc() - cycles;
-	calls = hmm_calls() - calls;
 	if (counting)
-		res->calls = calls;
+		res->calls = hmm_calls() - calls;
 	else if (cycles < res->cycles)
 		res->cycles = cycles;
 }
@@ -429,15 +363,6 @@ static void report(const struct backing *b, const struct row *r,
 	printf("\"hmm_calls\":%llu}\n", res->calls);
 }
 
-static bool wanted(const char *name, char **names)
-{
-	if (!*names)
-		return true;
-	while (*names && strcmp(*names, name))
-		names++;
-	return *names;
-}
-
 /* Both passes of all rows; those of the second one add what they count. */
 static void bench(char **names)
 {
@@ -445,8 +370,10 @@ static void bench(char **names)
 	size_t b, i, pass;
 
 	for (pass = 0; pass < 2; pass++) {
-		if (pass)
-			set_probes();
+		if (pass) {
+			count_hmm_calls();
+			counting = true;
+		}
 		for (b = 0; b < ARRAY_SIZE(backings); b++) {
 			if (!wanted(backings[b].name, names))
 				continue;

@@ -61,6 +61,13 @@ function calls_per_mib(kernel, op, backing, size,    v) {
 	return v == "" ? "" : v / (size / MB)
 }
 
+# What an invalidation costs more than the same without a GPU.
+function beyond_cpu(kernel, op, backing, size,    v, cpu) {
+	v = call[kernel, op, backing, size]
+	cpu = call[kernel, op "-cpu", backing, size]
+	return v == "" || cpu == "" ? "" : v - cpu
+}
+
 function short(v) {
 	if (v == "")
 		return "-"
@@ -83,6 +90,11 @@ BEGIN {
 	memory[kernel, op, backing, size] = field("memory")
 	dropped[kernel, op, backing, size] = field("dropped")
 	hmm_calls[kernel, op, backing, size] = field("hmm_calls")
+	nvif_calls[kernel, op, backing, size] = field("nvif_calls")
+	map_calls[kernel, op, backing, size] = field("map_calls")
+	flushes[kernel, op, backing, size] = field("flushes")
+	mapped[kernel, op, backing, size] = field("mapped")
+	large[kernel, op, backing, size] = field("large")
 	if (!((op, backing, size) in seen_row)) {
 		seen_row[op, backing, size] = 1
 		row_op[++rows] = op

@@ -137,6 +137,71 @@ function table_rdma() {
 	rdma_line("rdma-read", "thp-2m")
 }
 
+function pair(what, op, b, s) {
+	return sprintf("  %6s %6s", or_none(what["base", op, b, s]),
+		or_none(what["series", op, b, s]))
+}
+
+# What the GPU reports as 512 faults, by their stride.
+function table_nouveau_faults(    ops, n, o, op, i, b, s) {
+	n = split("dense sparse-16k sparse-64k sparse-256k sparse-2m", ops)
+	s = 2 * MB
+	printf "%-12s %-14s  %8s %8s  %8s %8s  %-13s  %-13s  %-13s  %-13s  %s\n", "",
+		"", "first", "", "later", "", "HMM calls", "nvif calls", "maps",
+		"flushes", "large"
+	printf "%-12s %-14s  %8s %8s  %8s %8s", "", "", "base", "series",
+		"base", "series"
+	for (i = 1; i <= 5; i++)
+		printf "  %6s %6s", "base", "series"
+	print ""
+	for (o = 1; o <= n; o++) {
+		for (i = 1; i <= backings; i++) {
+			b = backing_name[i]
+			op = "nouveau-" ops[o]
+			if (cost("base", op, b, s) == "" &&
+			    cost("series", op, b, s) == "")
+				continue
+			printf "%-12s %-14s  %8s %8s  %8s %8s%s%s%s%s%s\n", ops[o], b,
+				short(cost("base", op "-first", b, s)),
+				short(cost("series", op "-first", b, s)),
+				short(cost("base", op, b, s)),
+				short(cost("series", op, b, s)),
+				pair(hmm_calls, op, b, s),
+				pair(nvif_calls, op, b, s),
+				pair(map_calls, op, b, s),
+				pair(flushes, op, b, s), pair(large, op, b, s)
+		}
+	}
+}
+
+function line_drop(op, b, s) {
+	op = "nouveau-" op
+	if (call["base", op, b, s] == "" && call["series", op, b, s] == "")
+		return
+	printf "%-12s %-14s  %8s %8s  %8s %8s%s%s%s\n", substr(op, 9), b,
+		short(call["base", op, b, s]), short(call["series", op, b, s]),
+		short(beyond_cpu("base", op, b, s)),
+		short(beyond_cpu("series", op, b, s)),
+		pair(nvif_calls, op, b, s), pair(flushes, op, b, s),
+		pair(mapped, op, b, s)
+}
+
+function table_nouveau_drops(    i) {
+	printf "%-12s %-14s  %8s %8s  %8s %8s  %-13s  %-13s  %-13s\n", "", "",
+		"all", "", "beyond", "", "nvif calls", "flushes", "left"
+	printf "%-12s %-14s  %8s %8s  %8s %8s", "", "", "base", "series",
+		"base", "series"
+	for (i = 1; i <= 3; i++)
+		printf "  %6s %6s", "base", "series"
+	print ""
+	for (i = 1; i <= backings; i++)
+		line_drop("drop-4k", backing_name[i], 4096)
+	for (i = 1; i <= backings; i++)
+		line_drop("drop-2m", backing_name[i], 2 * MB)
+	for (i = 1; i <= backings; i++)
+		line_drop("protect-2m", backing_name[i], 2 * MB)
+}
+
 # One line of costs by size, unless nothing was measured.
 function line_by_size(backing, op, kernel, label,    size, text, any, v) {
 	for (size = 4096; size <= 1024 * MB; size *= 4) {
@@ -191,6 +256,10 @@ END {
 	table_gib()
 	print "\nRDMA of 64 MiB: instructions per 4K page, of on-demand memory what is beyond those of pinned memory; calls of HMM per MiB when it is cold\n"
 	table_rdma()
+	print "\nnouveau SVM: 512 read faults of a GPU on populated memory in a row, or one in each 16K to 2M; instructions per fault from the interrupt to the replay, in a process that begins (first) or after the GPU has lost all (later); later: calls of HMM, of nvif, those of them that map, TLB flushes, faults that got a large entry\n"
+	table_nouveau_faults()
+	print "\nnouveau SVM: MADV_DONTNEED of 4K or of all of 2M that the GPU has (drop), or mprotect (protect): instructions of the call, those beyond the same without a GPU, calls of nvif, TLB flushes, pages that the GPU still reaches\n"
+	table_nouveau_drops()
 	print "\nBy size of the range, instructions per 4K page\n"
 	table_by_size()
 }
