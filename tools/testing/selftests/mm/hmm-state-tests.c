@@ -169,7 +169,9 @@ static const char *view_difference(const struct view *a, const struct view *b,
 
 /*
  * A snapshot; its errno, or 1 if it has changed anything. All accessed bits are
- * off before it, so that one that it sets shows.
+ * off before it, so that one that it sets shows. The array is populated before:
+ * PAGEMAP_SCAN tells a hugetlb hole in a page table from one without, and the
+ * array may bring the table.
  */
 static int look(const char *p, size_t n)
 {
@@ -177,6 +179,7 @@ static int look(const char *p, size_t n)
 	const char *changed;
 	int ret;
 
+	pfns_populate(n);
 	setting_write("/proc/self/clear_refs", "1");
 	view_take(&before, p, n);
 	ret = snapshot(p, n);

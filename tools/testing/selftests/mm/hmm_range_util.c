@@ -482,13 +482,18 @@ const char *no_mthp(void)
 	return missing_is("no 64K folios for anonymous memory");
 }
 
+void pfns_populate(size_t n)
+{
+	madvise(pfns, n * sizeof(*pfns), MADV_POPULATE_WRITE);
+}
+
 int submit(struct hmm_range_test *r)
 {
 	__u64 before;
 	int ret;
 
 	/* The kernel's own accesses to the array must not add faults. */
-	madvise(pfns, r->npfns * sizeof(*pfns), MADV_POPULATE_WRITE);
+	pfns_populate(r->npfns);
 	before = faults_so_far();
 	ret = ioctl(dev, HMM_RANGE_TEST_CALL, r);
 	faults = faults_so_far() - before;

@@ -150,6 +150,9 @@ const char *range_setup(void);
 /* A call on @pages pages at @p that asks for nothing yet. */
 struct hmm_range_test range_of(const char *p, size_t pages);
 
+/* Faults in the first @n entries of pfns[]. */
+void pfns_populate(size_t n);
+
 /*
  * One ioctl: the errno of the call, or 1 if the device refused to make it.
  * submit_valid() does as a driver does: once more if the result was stale when
