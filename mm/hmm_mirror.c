@@ -161,8 +161,8 @@ EXPORT_SYMBOL_GPL(__hmm_mirror_init);
  *
  * Takes all of it from the device and waits for invalidations under way. The
  * mm may have been torn down before, or be torn down meanwhile. No call of
- * hmm_mirror_fault() may still run or begin: the driver stops what makes its
- * device fault before.
+ * hmm_mirror_fault() or hmm_mirror_prefetch() may still run or begin: the driver
+ * stops what makes its device fault before.
  *
  * Context: May sleep. Not under the mmap lock, not from the invalidate()
  * callback.
@@ -479,7 +479,6 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
 	call->range.notifier = &mirror->notifier;
 	call->from = call->end;
 	call->timeout = min(timeout, MAX_JIFFY_OFFSET);
-	call->deadline = jiffies + call->timeout;
 	ret = hmm_mirror_check(call);
 	if (ret)
 		return ret;
@@ -488,6 +487,7 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
 
 	ret = mutex_lock_killable(&mirror->lock);
 	if (!ret) {
+		call->deadline = jiffies + call->timeout;
 		ret = hmm_mirror_populate(call);
 		if (ret)
 			ret = hmm_mirror_failed(call, ret);
@@ -521,7 +521,8 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
  *
  * Pages that are mapped already cost next to nothing, so it is cheap to ask for
  * more than the device has asked for. &hmm_mirror_ops.invalidate is called for
- * pages that are mapped for reading and are now to be written.
+ * pages that are mapped for reading and are now to be written, and for pieces of a
+ * leaf that give way to the leaf as a whole.
  *
  * Context: May sleep. The caller holds neither the mmap lock nor the update lock,
  * nor anything that its invalidate() callback takes. Several calls may run at the
