@@ -8,7 +8,7 @@
 
 # Read by the scripts; also from the environment. HMM_CACHE and HMM_OUT are
 # where downloads and results go.
-export LINUX FORCE PATCH FILE KEEP
+export LINUX FORCE PATCH FILE KEEP QUICK AGAINST PATCHES
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## */\1	/p' Makefile | expand -t 16
@@ -16,6 +16,8 @@ help: ## list the targets
 	@echo 'LINUX=DIR       a kernel source tree of yours to use as the base'
 	@echo 'HMM_CACHE=DIR   downloads and ccache (now: ~/.cache/hmm-series)'
 	@echo 'HMM_OUT=DIR     tree, builds and results (now: out/)'
+	@echo 'AGAINST=...     trees for a trial merge: folders, git clones, 6.12, newest'
+	@echo 'PATCHES=...     staging of these patches only'
 	@echo 'ACCEL=kvm       boot guests with KVM if that really works here'
 
 deps: ## install the Debian packages that are missing
@@ -66,6 +68,9 @@ bench: ## measure base and series, print a table (KEEP=NAME: in bench/reports)
 check: ## check the style of all files here
 	@harness/check
 
+staging: ## what a maintainer would ask, patch by patch (QUICK=1 AGAINST=6.12)
+	@harness/staging
+
 base-path: ## print where the pristine base is (with make -s)
 	@harness/base
 
@@ -82,4 +87,4 @@ clean: ## remove out/
 kernel kernel-debug callers check: deps tree
 
 .PHONY: help deps base tree series fold kernel kernel-debug callers run test \
-	stress stress-dma stress-odp test-base bench check base-path tree-path build-path clean
+	stress stress-dma stress-odp test-base bench check staging base-path tree-path build-path clean

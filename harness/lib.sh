@@ -23,7 +23,7 @@ HMM_CACHE=${HMM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/hmm-series}
 HMM_OUT=${HMM_OUT:-$REPO/out}
 case $HMM_CACHE in /*) ;; *) HMM_CACHE=$PWD/$HMM_CACHE ;; esac
 case $HMM_OUT in /*) ;; *) HMM_OUT=$PWD/$HMM_OUT ;; esac
-TREE=$HMM_OUT/tree
+TREE=${HMM_TREE:-$HMM_OUT/tree}	# harness/staging has one of its own
 export REPO HARNESS HMM_CACHE HMM_OUT TREE
 
 prog=$(basename "$0")
