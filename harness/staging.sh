@@ -83,25 +83,18 @@ kmake() {
 }
 
 # configure FRAGMENT...: symbols that this patch does not have yet are let go.
+# Anew only if a fragment or a Kconfig file is another than the last time.
 configure() {
-	[ ! -f "$TREE/$build/.config" ] ||
-		cp "$TREE/$build/.config" "$TREE/$build/.config.staging"
+	key=$({ cat "$@"; git -C "$TREE" ls-files -s -- '*Kconfig*'; } | sha256sum)
+	[ "$(cat "$TREE/$build/.staging-key" 2>/dev/null)" != "$key" ] || return 0
+	rm -f "$TREE/$build/.staging-key"
 	(cd "$TREE" && ARCH=$arch CROSS_COMPILE=$cross MAKEFLAGS="-j$(nproc)" \
 		scripts/kconfig/merge_config.sh -n -Q -O "$build" "$@") \
 		>"$TREE/$build/config.log" 2>&1 || {
 		tail -n 20 "$TREE/$build/config.log" >&2
 		return 1
 	}
-	# An unchanged .config must not look new.
-	if cmp -s "$TREE/$build/.config" "$TREE/$build/.config.staging"; then
-		touch -r "$TREE/$build/.config.staging" "$TREE/$build/.config"
-	fi
-	# kbuild would ask nothing, but say much.
-	kmake prepare modules_prepare >"$TREE/$build/prepare.log" 2>&1 || {
-		grep -E 'error:|Error |\*\*\*' "$TREE/$build/prepare.log" |
-			head -n 5 >&2
-		return 1
-	}
+	echo "$key" >"$TREE/$build/.staging-key"
 }
 
 # objects_in: the objects of the C files on stdin that are there and that no
@@ -124,16 +117,22 @@ compile() {
 	: >"$out"
 	# Without an object to make, make would make everything.
 	case " $* " in
-	*.o\ *) kmake -k "$@" >"$out" 2>&1 || : ;;
+	*.o\ *) ;;
 	*) return 0 ;;
 	esac
+	rc=0
+	kmake -k "$@" >"$out" 2>&1 || rc=$?
 	broken=$(sed -n "s/^make.*\*\*\* \[[^]]*: \([^] ]*\.o\)\] Error.*/\1/p" "$out" |
 		sort -u)
-	[ -z "$broken" ] && ! grep -q -E ': (fatal )?error: ' "$out"
+	# An object that this configuration does not have is no failure.
+	if [ $rc -ne 0 ] && [ -z "$broken" ] && ! grep -q 'No rule to make target' "$out"; then
+		broken="the build itself"
+	fi
+	[ -z "$broken" ] && ! grep -q -E ': (fatal )?error: |command not found' "$out"
 }
 
 # first_errors LOG: the lines that tell why.
 first_errors() {
-	grep -E '(: (fatal )?error: |undefined|No rule to make)' "$1" |
+	grep -E '(: (fatal )?error: |undefined|not found|\*\*\* \[)' "$1" |
 		sed "s|^\.\./||; s|^$TREE/||" | head -n "${2:-3}"
 }
