@@ -17,7 +17,8 @@ help: ## list the targets
 	@echo 'HMM_CACHE=DIR   downloads and ccache (now: ~/.cache/hmm-series)'
 	@echo 'HMM_OUT=DIR     tree, builds and results (now: out/)'
 	@echo 'AGAINST=...     trees for a trial merge: folders, git clones, 6.12, newest'
-	@echo 'PATCHES=...     staging of these patches only'
+	@echo 'PATCHES=...     staging of these patches only, named by their beginnings'
+	@echo 'QUICK=1         staging without boots, configurations and documentation'
 	@echo 'ACCEL=kvm       boot guests with KVM if that really works here'
 
 deps: ## install the Debian packages that are missing
