@@ -8,43 +8,8 @@
 
 set -eu
 
-# ko_of MODULE: its file; modules.order knows where each module is.
-ko_of() {
-	name=$(echo "$1" | sed 's/[-_]/[-_]/g')
-	sed -n "s|\(.*/$name\)\.o\$|$BUILD/\1.ko|p" "$BUILD/modules.order" |
-		grep . || {
-		echo "no module $1 in $BUILD" >&2
-		return 1
-	}
-}
-
-is_loaded() {
-	grep -q "^$(echo "$1" | tr - _) " /proc/modules
-}
-
-# load MODULE [PARAMETER...]: after what it depends on, unless it is there
-loaded=
-load() {
-	! is_loaded "$1" || return 0
-	for needed in $(modinfo -F depends "$(ko_of "$1")" | tr , ' '); do
-		load "$needed"
-	done
-	module=$1
-	shift
-	insmod "$(ko_of "$module")" "$@"
-	case " $loaded" in
-	*" $module "*) ;;
-	*) loaded="$module $loaded" ;;
-	esac
-}
-
-# unload MODULE...: the last one first
-unload() {
-	for module; do
-		rmmod "$module"
-		! is_loaded "$module" || return 1
-	done
-}
+# shellcheck source-path=SCRIPTDIR source=modules.sh
+. "$HARNESS/guest/modules.sh"
 
 n=0
 # result NAME COMMAND...: a line that says whether COMMAND succeeds

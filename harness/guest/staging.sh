@@ -1,10 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 #
-# What every state of the series has to manage: KUnit suites that there are, each
-# module of the series or of HMM's users that there is, in and out, and a few of
-# the base's own hmm-tests.
+# What every state of the series has to manage: each test module of HMM that
+# there is and each MODULE, in and out, KUnit suites that there are then, and a
+# few of the base's own hmm-tests.
+#
+# usage: staging.sh [MODULE...]
 # boot: -m 2G -t 120 -a "kunit.enable=1 kunit.autorun=1"
+
+# shellcheck source-path=SCRIPTDIR source=modules.sh
+. "$HARNESS/guest/modules.sh"
 
 out=/tmp/staging
 mkdir -p $out
@@ -16,22 +21,34 @@ result() {
 	echo "ok $n $2"
 } >>$out/all
 
-for suite in /sys/kernel/debug/kunit/*/results; do
-	case $suite in *hmm* | *odp* | *nouveau*) ;; *) continue ;; esac
-	rc=0
-	grep -E '^ *not ok' "$suite" >&2 && rc=1
-	result $rc "kunit.$(basename "$(dirname "$suite")")"
-done
+# suites: of those in debugfs at present, what has not been told
+suites() {
+	for suite in /sys/kernel/debug/kunit/*/results; do
+		name=$(basename "$(dirname "$suite")")
+		case $name in *hmm* | *odp* | *nouveau*) ;; *) continue ;; esac
+		[ ! -e "$out/suite.$name" ] || continue
+		: >"$out/suite.$name"
+		rc=0
+		grep -E '^ *not ok' "$suite" >&2 && rc=1
+		result $rc "kunit.$name"
+	done
+}
 
+suites
 for ko in "$BUILD"/lib/test_hmm*.ko "$BUILD"/samples/hmm/*.ko; do
-	[ -f "$ko" ] || continue
+	[ ! -f "$ko" ] || set -- "$@" "$(basename "$ko" .ko)"
+done
+for m; do
 	rc=0
-	insmod "$ko" || rc=1
-	rmmod "$(basename "$ko" .ko | tr - _)" || rc=1
-	result $rc "module.$(basename "$ko" .ko)"
+	loaded=
+	load "$m" || rc=1
+	suites
+	# shellcheck disable=SC2086 # a list of words
+	unload $loaded || rc=1
+	result $rc "module.$m"
 done
 
-insmod "$BUILD/lib/test_hmm.ko"
+load test_hmm
 for t in open_close anon_read anon_write anon_write_prot migrate snapshot; do
 	rc=0
 	timeout 60 "$SELFTESTS/hmm-tests" -r "hmm.hmm_device_private.$t" >&2 || rc=1
