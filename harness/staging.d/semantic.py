@@ -45,8 +45,13 @@ class Git:
         return subprocess.run(['git', '-C', self.path, *args], check=True,
                               capture_output=True).stdout.decode('utf-8', 'replace')
 
-    def files(self, commit):
-        return self('ls-tree', '-r', '--name-only', '--full-tree', commit).splitlines()
+    def blobs(self, commit):
+        """path -> object, of all files of a commit."""
+        out = {}
+        for line in self('ls-tree', '-r', '--full-tree', commit).splitlines():
+            what, path = line.split('\t', 1)
+            out[path] = what.split()[2]
+        return out
 
     def extract(self, commit, paths, to):
         """Writes these files of a commit below a folder."""
@@ -76,29 +81,60 @@ def strip_code(text):
     return re.sub(r'"(\\.|[^"\\\n])*"', '""', text)
 
 
+class Reader:
+    """Words and tags of files, as far as they are wanted; each version of a file
+    is read once, as most are the same in all trees."""
+
+    def __init__(self, git, wanted):
+        self.git, self.wanted = git, wanted
+        self.seen = {}      # (path, object) -> (words, lines of ctags)
+
+    def read(self, commit, concerned):
+        """(words, lines) of each file of a commit that is concerned."""
+        blobs = {p: b for p, b in self.git.blobs(commit).items() if concerned(p)}
+        new = sorted(p for p, b in blobs.items() if (p, b) not in self.seen)
+        with tempfile.TemporaryDirectory() as root:
+            self.git.extract(commit, new, root)
+            words = {p: WORD.findall(strip_code(contents(root, p))) for p in new}
+            tags = self.tags(root, new)
+        for p in new:
+            self.seen[p, blobs[p]] = self.wanted.intersection(words[p]), tags[p]
+        return [self.seen[item] for item in sorted(blobs.items())]
+
+    def tags(self, root, paths):
+        run = subprocess.run(
+            ['ctags', '--languages=C', '--langmap=C:.c.h', '--kinds-C=+px-lz',
+             '--fields=+SsKtZ', '--extras=+{anonymous}', '-I', ','.join(IGNORE), '-f', '-',
+             '-L', '-'], cwd=root, input='\n'.join(paths).encode(), check=True,
+            capture_output=True)
+        out = defaultdict(list)
+        for line in run.stdout.decode('utf-8', 'replace').splitlines():
+            name, path = line.split('\t', 2)[:2]
+            if name in self.wanted:
+                out[path].append(line)
+        return out
+
+
+def contents(root, path):
+    try:
+        with open(os.path.join(root, path), encoding='utf-8', errors='replace') as f:
+            return f.read()
+    except FileNotFoundError:       # a link to nowhere
+        return ''
+
+
 class Side:
     """What one tree declares: functions, macros, types, members."""
 
-    def __init__(self, root):
+    def __init__(self, files):
         self.declared = defaultdict(dict)      # name -> {form: file}
         self.members = defaultdict(dict)       # (struct, member) -> {type: file}
         self.structs_of = defaultdict(set)     # member -> {struct}
         self.lines = defaultdict(set)          # name -> {(file, line of it)}
-        self.words = defaultdict(int)
-        self.root = root
-        for folder, _, names in os.walk(root):
-            for name in names:
-                with open(os.path.join(folder, name), encoding='utf-8', errors='replace') as f:
-                    self.words.update(dict.fromkeys(WORD.findall(strip_code(f.read())), 1))
-        self.read_tags()
-
-    def read_tags(self):
-        run = subprocess.run(
-            ['ctags', '-R', '--languages=C', '--langmap=C:.c.h', '--kinds-C=+px-lz',
-             '--fields=+SsKtZ', '--extras=+{anonymous}', '-I', ','.join(IGNORE), '-f', '-', '.'],
-            cwd=self.root, check=True, capture_output=True)
-        for line in run.stdout.decode('utf-8', 'replace').splitlines():
-            if not line.startswith('!'):
+        self.words = set()
+        for words, lines in files:
+            self.words |= words
+            for line in lines:
                 self.tag(line)
 
     def tag(self, line):
@@ -107,7 +143,6 @@ class Side:
         fields = rest.split('\t')
         kind = fields[0]
         more = dict(f.split(':', 1) for f in fields[1:] if ':' in f)
-        path = path[2:] if path.startswith('./') else path
         line = re.sub(r'^/\^|\$?/$', '', head.split('\t', 2)[2]).replace('\\/', '/')
         self.lines[name].add((path, line.strip()))
         typ = more.get('typeref', '').replace('typename:', '')
@@ -214,18 +249,24 @@ class Compare:
         self.touched = {f for f in self.touched if in_kernel(f)}
         folders = tuple(sorted({os.path.dirname(f) + '/' for f in self.touched
                                 if f.endswith(('.c', '.h')) and f.count('/')}))
-        self.tmp = tempfile.TemporaryDirectory()
-        self.side = {}
-        for name, commit in (('base', base), ('tip', tip), ('other', other)):
-            root = os.path.join(self.tmp.name, name)
-            paths = [f for f in git.files(commit) if relevant(f, folders, self.touched)]
-            git.extract(commit, paths, root)
-            self.side[name] = Side(root)
+        self.texts = self.read_touched(base), self.read_touched(tip)
+        wanted = {w for texts in self.texts for t in texts.values() for w in WORD.findall(t)}
+        reader = Reader(git, wanted)
+        self.side = {name: Side(reader.read(commit, lambda f: relevant(f, folders, self.touched)))
+                     for name, commit in (('base', base), ('tip', tip), ('other', other))}
         self.added = [a for a in added_lines(git, commits) if in_kernel(a[1])]
         self.out = []
         self.missing = defaultdict(list)
         new = {(path, line.strip()) for _, path, text in self.added for line in text.splitlines()}
         self.own = {n for n, at in self.side['tip'].lines.items() if at & new}
+
+    def read_touched(self, commit):
+        """path -> code of what the series touches, as it is in a commit."""
+        there = self.git.blobs(commit)
+        paths = [f for f in sorted(self.touched) if f in there and f.endswith(('.c', '.h'))]
+        with tempfile.TemporaryDirectory() as root:
+            self.git.extract(commit, paths, root)
+            return {f: strip_code(contents(root, f)) for f in paths}
 
     def say(self, status, patch, text):
         self.out.append((status, patch, text))
@@ -287,12 +328,7 @@ class Compare:
 
     def structs_in(self, path):
         """Structures that a file of the series names."""
-        try:
-            with open(os.path.join(self.side['tip'].root, path), encoding='utf-8',
-                      errors='replace') as f:
-                return set(re.findall(r'\b(?:struct|union)\s+(\w+)', strip_code(f.read())))
-        except FileNotFoundError:
-            return set()
+        return set(re.findall(r'\b(?:struct|union)\s+(\w+)', self.texts[1].get(path, '')))
 
     def members(self, members):
         base, tip, other = (self.side[s] for s in ('base', 'tip', 'other'))
