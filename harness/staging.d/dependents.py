@@ -12,6 +12,7 @@ Prints a line for each patch: PATCH <TAB> LATER PATCH... <TAB> REASON; REASON...
 The list is complete: it has what the later ones need, too, in series order.
 """
 
+import functools
 import re
 import subprocess
 import sys
@@ -63,8 +64,8 @@ class Patch:
     """What one patch defines, removes, adds and takes away."""
 
     def __init__(self, number, commit, name):
-        self.number, self.name = number, name
-        self.defines, self.removes = [], []      # (path, name, is member)
+        self.number, self.commit, self.name = number, commit, name
+        self.defines, self.removes = [], []      # (path, name, kind, structure)
         self.creates, self.modifies = set(), set()
         self.added, self.taken = {}, {}
         for line in git('diff-tree', '-r', '--no-commit-id', '--no-renames',
@@ -84,7 +85,7 @@ class Patch:
             if kind == 'member' and (scope not in known or scope.startswith('__anon')):
                 continue
             if name not in known or kind == 'member':
-                yield path, name, kind
+                yield path, name, kind, scope
 
     def read_lines(self, diff):
         path = old = ''
@@ -123,10 +124,26 @@ def visible(where, path, kind):
     return where.startswith('include/') or path.startswith(where.rsplit('/', 1)[0] + '/')
 
 
-def names_used(definitions_, lines):
-    for where, name, kind in definitions_:
+@functools.lru_cache(maxsize=None)
+def file_words(commit, path):
+    return frozenset(WORD.findall(git('show', '%s:%s' % (commit, path))))
+
+
+def knows(commit, path, where, struct):
+    """Can a member that the file names be one of this structure? Many have the
+    same name: the file has to name the structure or, if not, its header."""
+    header = where.rsplit('/', 1)[-1].split('.')[0]
+    return not {struct, header}.isdisjoint(file_words(commit, path))
+
+
+def names_used(commit, definitions_, lines):
+    """Of what is defined, the names in these lines of files of a commit."""
+    for where, name, kind, struct in definitions_:
         for path, (_, (names, members)) in lines.items():
-            if visible(where, path, kind) and name in (members if kind == 'member' else names):
+            if not visible(where, path, kind):
+                continue
+            if name in names and kind != 'member' or \
+                    name in members and kind == 'member' and knows(commit, path, where, struct):
                 yield name
                 break
 
@@ -150,10 +167,10 @@ def needs(later, first):
     path = includes(first, later)
     if path:
         return 'includes %s' % path
-    used = sorted(names_used(first.defines, later.added))
+    used = sorted(names_used(later.commit, first.defines, later.added))
     if used:
         return 'uses %s' % ', '.join(used[:3])
-    back = sorted(names_used(later.removes, first.taken))
+    back = sorted(names_used(first.commit + '^', later.removes, first.taken))
     if back:
         return 'removes %s' % ', '.join(back[:3])
     return None
