@@ -20,12 +20,13 @@
 [ -n "${STAGE_RESULTS-}" ] ||
 	die "a part of 'make staging': run 'harness/staging -p $prog'"
 
+# In one write, as a part may do two things at a time.
 result() {
-	printf '%s\t%s\t%s\t' "$1" "$2" "$3"
+	head=$(printf '%s\t%s\t%s' "$1" "$2" "$3")
 	shift 3
-	printf '%s\n' "$*" | tr '\t\n' '  ' | sed 's/  */ /g; s/ $//'
-	echo
-} >>"$STAGE_RESULTS"
+	text=$(printf '%s' "$*" | tr '\t\n' '  ' | sed 's/  */ /g; s/ $//')
+	printf '%s\t%s\n' "$head" "$text" >>"$STAGE_RESULTS"
+}
 
 # fail_lines PATCH CHECK FILE: one FAIL for each line; PASS if there is none.
 fail_lines() {
