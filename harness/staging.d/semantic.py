@@ -153,7 +153,8 @@ class Side:
                 self.members[struct, name].setdefault(plain(typ, True), path)
                 self.structs_of[name].add(struct)
         elif kind in ('function', 'prototype'):
-            form = plain(typ) + '(' + params(more.get('signature', '')) + ')'
+            # Of a macro before the declaration, ctags makes a part of the type.
+            form = plain(typ.rsplit(')', 1)[-1]) + '(' + params(more.get('signature', '')) + ')'
             self.declared[name].setdefault(form, path)
         elif kind == 'macro' and 'signature' in more:
             count = more['signature'].count(',') + (more['signature'] != '()')
