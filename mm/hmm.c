@@ -163,6 +163,40 @@ static inline unsigned long hmm_index(const struct hmm_walk *hw,
 	return (addr - hw->range->start) >> PAGE_SHIFT;
 }
 
+/* First page from @addr on that the caller wants to know of, or @end. */
+static inline unsigned long hmm_next_wanted(const struct hmm_walk *hw,
+					    unsigned long addr,
+					    unsigned long end)
+{
+	const struct hmm_range *range = hw->range;
+
+	if (!range->wanted)
+		return addr;
+	return range->start + (find_next_bit(range->wanted, hmm_index(hw, end),
+					     hmm_index(hw, addr)) << PAGE_SHIFT);
+}
+
+/* First page from @addr on that the caller does not want to know of, or @end. */
+static inline unsigned long hmm_wanted_end(const struct hmm_walk *hw,
+					   unsigned long addr,
+					   unsigned long end)
+{
+	const struct hmm_range *range = hw->range;
+
+	if (!range->wanted)
+		return end;
+	return range->start + (find_next_zero_bit(range->wanted,
+						  hmm_index(hw, end),
+						  hmm_index(hw, addr)) <<
+			       PAGE_SHIFT);
+}
+
+static inline bool hmm_wants(const struct hmm_walk *hw, unsigned long addr,
+			     unsigned long end)
+{
+	return hmm_next_wanted(hw, addr, end) < end;
+}
+
 static unsigned long hmm_request(const struct hmm_walk *hw, unsigned long addr)
 {
 	unsigned long request = hw->default_flags;
@@ -254,7 +288,9 @@ static bool hmm_extent_add(struct hmm_range *range, unsigned long addr,
 {
 	unsigned int nr = range->nr_extents;
 
-	if (nr && hmm_extent_grow(&range->extents[nr - 1], npages, entry))
+	/* There are gaps between pages that are wanted. */
+	if (nr && hmm_extent_end(&range->extents[nr - 1]) == addr &&
+	    hmm_extent_grow(&range->extents[nr - 1], npages, entry))
 		return true;
 	if (nr == range->max_extents)
 		return false;
@@ -297,6 +333,8 @@ static int hmm_emit(struct hmm_walk *hw, unsigned long addr, unsigned long end,
 	unsigned long stop = end;
 	int ret = 0;
 
+	if (hw->range->wanted && !(entry & HMM_PFN_VALID))
+		return 0;
 	if (!(entry & HMM_ENTRY_OWN))
 		stop = hmm_first_unmet(hw, addr, end, entry);
 	if (stop != addr)
@@ -560,8 +598,8 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 			 struct mm_walk *walk)
 {
 	struct hmm_walk *hw = walk->private;
-	unsigned long addr, next;
-	pte_t *ptes, *ptep;
+	unsigned long addr;
+	pte_t *ptes;
 	spinlock_t *ptl;	/* keeps the PTEs and their folios in place */
 	int ret = 0;
 
@@ -572,12 +610,10 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 		return 0;
 	}
 
-	ptep = ptes;
-	for (addr = from; addr < end && !ret; addr = next) {
-		next = addr;
-		ret = hmm_pte_step(walk, ptep, &next, end);
-		ptep += (next - addr) >> PAGE_SHIFT;
-	}
+	for (addr = hmm_next_wanted(hw, from, end); addr < end && !ret;
+	     addr = hmm_next_wanted(hw, addr, end))
+		ret = hmm_pte_step(walk, ptes + ((addr - from) >> PAGE_SHIFT),
+				   &addr, hmm_wanted_end(hw, addr, end));
 	pte_unmap_unlock(ptes, ptl);
 	if (ret == HMM_STEP_FAULT)
 		hw->pmdp = pmdp;
@@ -637,6 +673,8 @@ static int hmm_walk_pmd(pmd_t *pmdp, unsigned long addr, unsigned long end,
 	spinlock_t *ptl;	/* keeps the leaf and its folio in place */
 
 	cond_resched();
+	if (!hmm_wants(walk->private, addr, end))
+		return 0;
 	/* Of a normal page, nothing is looked at but the entry. */
 	if (hmm_pmd_is_plain(pmd)) {
 		entry = hmm_pmd_leaf(walk, pmd, addr);
@@ -680,7 +718,8 @@ static int hmm_walk_pud(pud_t *pudp, unsigned long addr, unsigned long end,
 	spin_unlock(ptl);
 
 	cond_resched();
-	return hmm_emit(walk->private, addr, end, entry);
+	return hmm_wants(walk->private, addr, end) ?
+		hmm_emit(walk->private, addr, end, entry) : 0;
 }
 #else
 #define hmm_walk_pud		NULL
@@ -715,7 +754,8 @@ static int hmm_walk_hugetlb(pte_t *ptep, unsigned long hmask,
 	spin_unlock(ptl);
 
 	cond_resched();
-	return hmm_emit(walk->private, addr, end, entry);
+	return hmm_wants(walk->private, addr, end) ?
+		hmm_emit(walk->private, addr, end, entry) : 0;
 }
 #else
 #define hmm_walk_hugetlb	NULL
@@ -1185,7 +1225,8 @@ static bool hmm_range_is_sane(const struct hmm_range *range)
 	       range->start >= covered->start &&
 	       range->end - 1 <= covered->last &&
 	       !range->extents == !range->max_extents &&
-	       (range->hmm_pfns || range->extents);
+	       (range->hmm_pfns || range->extents) &&
+	       (!range->wanted || (!range->hmm_pfns && !range->default_flags));
 }
 
 static size_t hmm_range_npages(const struct hmm_range *range)

@@ -732,6 +732,17 @@ static bool hmm_dma_has_range(struct hmm_dma_view *view,
 	return range->start >= view->start && range->next <= view->end;
 }
 
+/* Of its addresses only those are read that a page has been mapped by. */
+static unsigned long *hmm_dma_alloc_table(struct hmm_dma_view *view)
+{
+	unsigned long *pages = kmalloc(hmm_dma_table_size(view),
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+
+	if (pages)
+		memset(pages, 0, SLOT_PAGES * sizeof(*pages));
+	return pages;
+}
+
 /**
  * hmm_range_dma_prepare() - get the memory that hmm_range_dma_map() needs
  * @range: a range after a call that returned 0
@@ -753,7 +764,6 @@ static bool hmm_dma_has_range(struct hmm_dma_view *view,
 int hmm_range_dma_prepare(const struct hmm_range *range,
 			  struct hmm_dma_view *view)
 {
-	size_t size = hmm_dma_table_size(view);
 	const struct hmm_extent *run;
 	struct hmm_extent next = {};
 	unsigned long done = 0;
@@ -773,14 +783,14 @@ int hmm_range_dma_prepare(const struct hmm_range *range,
 		for (; va < end; va = hmm_dma_slot_end(va, end)) {
 			struct hmm_dma_slot *slot = hmm_dma_slot(view, va);
 			unsigned long entry = hmm_dma_run_entry(run, va);
-			void *table;
+			unsigned long *table;
 
 			if (hmm_dma_fills_slot(view, va, end, entry))
 				continue;
 			done = hmm_dma_slot_end(va, view->end);
 			if (READ_ONCE(slot->pages))
 				continue;
-			table = kzalloc(size, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+			table = hmm_dma_alloc_table(view);
 			if (!table)
 				return -ENOMEM;
 			atomic_long_inc(&view->nr_tables);

@@ -31,6 +31,9 @@
  * begins where a slot does therefore gets beyond each page of it.
  */
 #define MIRROR_EXTENTS	512
+
+/* As many are at hand, which is enough for a page or some: most calls are for these. */
+#define MIRROR_FEW	8
 #define MIRROR_BLOCK	(MIRROR_EXTENTS << PAGE_SHIFT)
 
 /* How often memory for page tables of the IOMMU may be missing in a row. */
@@ -187,12 +190,13 @@ EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
  * @start: first byte of what was asked for
  * @end: first byte after that
  * @flags: enum hmm_mirror_flags
- * @wanted: pages to prefetch, %NULL for all
+ * @wanted: pages to prefetch, of which all are walked at once; %NULL for all
  * @timeout: jiffies to wait, 0 to go on for ever
  * @deadline: jiffies after which there is no further try
  * @from: first byte that this call may have mapped, @end if none
  * @to: first byte after what this call may have mapped
  * @shortages: how often memory was missing under the lock since it got further
+ * @few: memory for the extents of a short walk
  */
 struct hmm_mirror_call {
 	struct hmm_mirror *mirror;
@@ -206,6 +210,7 @@ struct hmm_mirror_call {
 	unsigned long from;
 	unsigned long to;
 	unsigned int shortages;
+	struct hmm_extent few[MIRROR_FEW];
 };
 
 /* Time left in jiffies, as the range layer wants it: 0 is no limit. */
@@ -252,10 +257,20 @@ static int hmm_mirror_alloc_extents(struct hmm_mirror_call *call)
 	struct hmm_range *range = &call->range;
 
 	range->max_extents = min(npages, MIRROR_EXTENTS);
-	range->extents = kvmalloc_array(range->max_extents,
-					sizeof(*range->extents),
-					GFP_KERNEL | __GFP_NOWARN);
+	if (call->wanted)
+		range->max_extents = bitmap_weight(call->wanted, npages) ?: 1;
+	range->extents = call->few;
+	if (range->max_extents > MIRROR_FEW)
+		range->extents = kvmalloc_array(range->max_extents,
+						sizeof(*range->extents),
+						GFP_KERNEL | __GFP_NOWARN);
 	return range->extents ? 0 : -ENOMEM;
+}
+
+static void hmm_mirror_free_extents(struct hmm_mirror_call *call)
+{
+	if (call->range.extents != call->few)
+		kvfree(call->range.extents);
 }
 
 /*
@@ -273,25 +288,21 @@ static int hmm_mirror_reclaim(void)
 	return 0;
 }
 
-/* Is a page of it wanted? The rest then comes with it: it costs no more. */
-static bool hmm_mirror_wants(const struct hmm_mirror_call *call,
-			     const struct hmm_extent *extent)
-{
-	unsigned long first = (extent->start - call->start) >> PAGE_SHIFT;
-	unsigned long last = (hmm_extent_end(extent) - call->start) >> PAGE_SHIFT;
-
-	return find_next_bit(call->wanted, last, first) < last;
-}
-
-static void hmm_mirror_choose(struct hmm_mirror_call *call)
+/* What to walk for the pages from @start on. */
+static void hmm_mirror_set_range(struct hmm_mirror_call *call,
+				 unsigned long start)
 {
 	struct hmm_range *range = &call->range;
-	unsigned int i, n = 0;
 
-	for (i = 0; i < range->nr_extents; i++)
-		if (hmm_mirror_wants(call, &range->extents[i]))
-			range->extents[n++] = range->extents[i];
-	range->nr_extents = n;
+	range->start = call->start;
+	range->end = call->end;
+	range->wanted = call->wanted;
+	if (call->wanted)
+		return;
+	/* What is all of a leaf can be mapped as such. */
+	range->start = max(round_down(start, MIRROR_BLOCK), call->start);
+	if (call->shortages)
+		range->end = min(range->end - 1, start | (MIRROR_BLOCK - 1)) + 1;
 }
 
 /* What can be done without the update lock for the pages from @start on. */
@@ -307,11 +318,7 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 	if (ret)
 		return ret;
 
-	/* What is all of a leaf can be mapped as such. */
-	range->start = max(round_down(start, MIRROR_BLOCK), call->start);
-	range->end = call->end;
-	if (call->shortages)
-		range->end = min(range->end - 1, start | (MIRROR_BLOCK - 1)) + 1;
+	hmm_mirror_set_range(call, start);
 	range->partial = true;
 	range->dev_private_owner = call->mirror->owner;
 	if (call->flags & HMM_MIRROR_PREFETCH) {
@@ -323,8 +330,6 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 		ret = hmm_range_fault_unlocked_timeout(range,
 						       hmm_mirror_time_left(call));
 	}
-	if (!ret && call->wanted)
-		hmm_mirror_choose(call);
 	return ret ?: hmm_range_dma_prepare(range, &call->mirror->view);
 }
 
@@ -438,6 +443,8 @@ static int hmm_mirror_populate(struct hmm_mirror_call *call)
 			call->range.error = 0;
 		if (call->range.error && !prefetch)
 			return call->range.error;
+		if (call->wanted)
+			return 0;
 		va = call->range.next;
 	}
 }
@@ -494,7 +501,7 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
 		if (ret)
 			mutex_unlock(&mirror->lock);
 	}
-	kvfree(call->range.extents);
+	hmm_mirror_free_extents(call);
 	/* The last one tears the mm down, which takes the update lock. */
 	mmput_async(mm);
 	return ret;
@@ -562,11 +569,11 @@ EXPORT_SYMBOL_GPL(hmm_mirror_fault);
  * @flags: as for hmm_mirror_fault(), where %HMM_MIRROR_PREFETCH is set in any case
  * @timeout: as for hmm_mirror_fault()
  *
- * As hmm_mirror_fault() with %HMM_MIRROR_PREFETCH, for pages that are wanted and
- * what is contiguous with them in physical memory: that is mapped in one piece,
- * for the price of one page. So the device gets a leaf as a whole, and of scattered
- * pages only the wanted ones. For a device that has faulted here and there in a
- * range: it is walked once.
+ * As hmm_mirror_fault() with %HMM_MIRROR_PREFETCH, for pages that are wanted, and
+ * for all of a leaf from the size of a PMD on that has one, as far as it is in the
+ * range. For a device that has faulted here and there: there is one walk, which
+ * leaves out what is not wanted. The range can be as large as the window; when a
+ * page of it cannot be mapped and there is an error, all of the range is unmapped.
  *
  * Context: As hmm_mirror_fault().
  *

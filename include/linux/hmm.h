@@ -219,6 +219,14 @@ struct hmm_range {
 	 * mean nothing.
 	 */
 	struct hmm_extent *extents;
+	/**
+	 * @wanted: A bit for each page of the range, the first one for that at
+	 * @start, for a snapshot into @extents alone; or %NULL. There are
+	 * extents only for pages that are wanted and present then, and for all
+	 * of a leaf above a page table that has one: at most as many as bits
+	 * that are set. What lies between them is not looked at.
+	 */
+	const unsigned long *wanted;
 	/** @max_extents: Size of @extents in entries. */
 	unsigned int max_extents;
 	/** @nr_extents: (out) Entries of @extents that are set, 0 on error. */

@@ -530,6 +530,65 @@ static void hmm_test_pte_run(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 1);
 }
 
+/* Of pages that are wanted, and no others, extents are made. */
+static void hmm_test_pte_wanted(struct kunit *test)
+{
+	unsigned long pfn = page_to_pfn(hmm_test_alloc_pages(test));
+	struct hmm_test *ht = test->priv;
+	unsigned long wanted = BIT(1) | BIT(2) | BIT(4);
+	pte_t ptes[HMM_TEST_NPAGES];
+	unsigned long i, next, end;
+
+	for (i = 0; i < HMM_TEST_NPAGES; i++)
+		ptes[i] = pfn_pte(pfn + i, PAGE_READONLY);
+	ht->range.hmm_pfns = NULL;
+	ht->range.extents = ht->extents;
+	ht->range.max_extents = 2;
+	ht->range.wanted = &wanted;
+	hmm_test_request(test, 0, 0);
+	for (i = 0; i < 2; i++) {
+		next = hmm_next_wanted(&ht->hw, hmm_test_addr(i ? 3 : 0),
+				       ht->range.end);
+		KUNIT_EXPECT_EQ(test, next, hmm_test_addr(i ? 4 : 1));
+		end = hmm_wanted_end(&ht->hw, next, ht->range.end);
+		KUNIT_EXPECT_EQ(test, 0,
+				hmm_pte_step(&ht->walk, &ptes[i ? 4 : 1], &next,
+					     end));
+		KUNIT_EXPECT_EQ(test, next, hmm_test_addr(i ? 5 : 3));
+	}
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 2);
+	KUNIT_EXPECT_EQ(test, ht->extents[0].start, hmm_test_addr(1));
+	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, 2);
+	KUNIT_EXPECT_EQ(test, ht->extents[1].start, hmm_test_addr(4));
+	KUNIT_EXPECT_EQ(test, ht->extents[1].npages, 1);
+	KUNIT_EXPECT_EQ(test, ht->range.end,
+			hmm_next_wanted(&ht->hw, next, ht->range.end));
+}
+
+/* Pages on both sides of a gap are two extents, and holes are none. */
+static void hmm_test_wanted(struct kunit *test)
+{
+	struct hmm_test *ht = test->priv;
+	unsigned long wanted = BIT(1) | BIT(4), entry = 64 | HMM_PFN_VALID;
+
+	ht->range.hmm_pfns = NULL;
+	ht->range.extents = ht->extents;
+	ht->range.max_extents = HMM_TEST_NPAGES;
+	ht->range.wanted = &wanted;
+	hmm_test_request(test, 0, 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(1),
+					  hmm_test_addr(2), entry));
+	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(2),
+					  hmm_test_addr(4), 0));
+	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(4),
+					  hmm_test_addr(5), entry + 1));
+	KUNIT_EXPECT_EQ(test, ht->range.nr_extents, 2);
+	KUNIT_EXPECT_TRUE(test, hmm_wants(&ht->hw, hmm_test_addr(2),
+					  hmm_test_addr(5)));
+	KUNIT_EXPECT_FALSE(test, hmm_wants(&ht->hw, hmm_test_addr(2),
+					   hmm_test_addr(4)));
+}
+
 /* Blocks of a large folio are as large as their place in the range allows. */
 static void hmm_test_pte_blocks(struct kunit *test)
 {
@@ -828,6 +887,15 @@ static void hmm_test_bad_arrays(struct kunit *test)
 	ht->range.max_extents = 4;
 	ht->range.hmm_pfns = NULL;
 	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
+	ht->range.wanted = ht->pfns;
+	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
+	ht->range.default_flags = HMM_TEST_READ;
+	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
+	ht->range.default_flags = 0;
+	ht->range.hmm_pfns = ht->pfns;
+	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
+	ht->range.hmm_pfns = NULL;
+	ht->range.wanted = NULL;
 	ht->range.pfn_flags_mask = HMM_TEST_READ;
 	KUNIT_EXPECT_EQ(test, -EINVAL,
 			hmm_range_fault_unlocked_timeout(&ht->range, 0));
@@ -856,6 +924,8 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_softleaf),
 	KUNIT_CASE(hmm_test_pte_kinds),
 	KUNIT_CASE(hmm_test_pte_run),
+	KUNIT_CASE(hmm_test_pte_wanted),
+	KUNIT_CASE(hmm_test_wanted),
 	KUNIT_CASE(hmm_test_pte_blocks),
 #ifdef CONFIG_TRANSPARENT_HUGEPAGE
 	KUNIT_CASE(hmm_test_pmd_kinds),

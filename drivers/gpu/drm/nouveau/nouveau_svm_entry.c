@@ -217,8 +217,15 @@ static void svm_mark_small(struct nouveau_svm_window *window,
 	}
 }
 
-/* Have nvkm map what has been put together. On error nothing of it is mapped. */
-static int svm_map_flush(struct nouveau_svm_window *window)
+/**
+ * nouveau_svm_window_flush() - have nvkm map what has been added
+ * @window: the window
+ *
+ * Context: As nouveau_svm_window_add(), in the same critical section.
+ *
+ * Return: 0, or what nvkm says, with nothing of it mapped.
+ */
+int nouveau_svm_window_flush(struct nouveau_svm_window *window)
 {
 	struct nouveau_svm_map *map = window->space->map;
 	u64 end = map->p.addr + map->p.size;
@@ -240,7 +247,7 @@ static int svm_map_flush(struct nouveau_svm_window *window)
 
 /*
  * Can entries at @addr go into the call that is being put together? What it leaves
- * out has to be in blocks that it has entries in.
+ * out has to be in blocks that it has entries in: the last one, and that of @addr.
  */
 static bool svm_map_has_room(const struct nouveau_svm_map *map, u64 addr,
 			     u8 page)
@@ -251,9 +258,8 @@ static bool svm_map_has_room(const struct nouveau_svm_map *map, u64 addr,
 	if (!map->p.nr || map->p.page != page ||
 	    map->p.nr + (addr > next ? 2 : 1) > NOUVEAU_SVM_RUNS)
 		return false;
-	return addr == next ||
-	       (addr > next && addr - round_down(next, NOUVEAU_SVM_BLOCK) <
-			       NOUVEAU_SVM_BLOCK);
+	return addr >= next && addr - round_down(next - 1, NOUVEAU_SVM_BLOCK) <
+			       2 * NOUVEAU_SVM_BLOCK;
 }
 
 static void svm_map_add_run(struct nouveau_svm_map *map, u64 phys, u64 size)
@@ -279,7 +285,7 @@ static int svm_map_add(struct nouveau_svm_window *window, u64 addr, u64 phys,
 	int ret;
 
 	if (!svm_map_has_room(map, addr, page)) {
-		ret = svm_map_flush(window);
+		ret = nouveau_svm_window_flush(window);
 		if (ret)
 			return ret;
 		map->p.addr = addr;
@@ -315,8 +321,8 @@ static bool svm_run_is_large(struct nouveau_svm_window *window,
 	       IS_ALIGNED(phys - (va - start), NOUVEAU_SVM_BLOCK);
 }
 
-static int svm_fill_run(struct nouveau_svm_window *window,
-			const struct hmm_dma_run *run, u64 flags)
+static int svm_add_run(struct nouveau_svm_window *window,
+		       const struct hmm_dma_run *run, u64 flags)
 {
 	unsigned long va = run->start, next, off;
 	unsigned long end = va + (run->npages << PAGE_SHIFT);
@@ -354,18 +360,47 @@ static int svm_fill_run(struct nouveau_svm_window *window,
 }
 
 /**
- * nouveau_svm_window_fill() - give to the GPU what a view has
+ * nouveau_svm_window_add() - put together what to give to the GPU
  * @window: the window
  * @view: the view of its mirror, or that of its atomics
  * @start: first byte, page aligned, in the window
  * @end: first byte after the range
  * @flags: NVIF_VMM_SVM_ATOMIC or 0
  *
- * Entries of a whole block are made if a page of a leaf is in the range. The range
- * may have gaps, and entries that are there already.
+ * What a view has. Entries of a whole block are made if a page of a leaf is in the
+ * range. The range may have gaps, and entries that are there already. Ranges are
+ * added in the order of addresses, and mapped by nouveau_svm_window_flush() at the
+ * latest.
  *
  * Context: Under the space's lock and the update lock, in the critical section in
  * which the view was filled. Does not wait for memory.
+ *
+ * Return: 0, or what nvkm says, with nothing left to be flushed. Some of what has
+ * been added may be mapped then.
+ */
+int nouveau_svm_window_add(struct nouveau_svm_window *window,
+			   struct hmm_dma_view *view, unsigned long start,
+			   unsigned long end, u64 flags)
+{
+	struct hmm_dma_run run = { .start = start };
+	int ret = 0;
+
+	lockdep_assert_held(&window->space->lock);
+	lockdep_assert_held(&window->mirror.lock);
+	while (!ret && hmm_dma_next_run(view, end, &run))
+		ret = svm_add_run(window, &run, flags);
+	return ret;
+}
+
+/**
+ * nouveau_svm_window_fill() - give to the GPU what a view has
+ * @window: as for nouveau_svm_window_add()
+ * @view: as for nouveau_svm_window_add()
+ * @start: as for nouveau_svm_window_add()
+ * @end: as for nouveau_svm_window_add()
+ * @flags: as for nouveau_svm_window_add()
+ *
+ * Context: As nouveau_svm_window_add().
  *
  * Return: 0, or what nvkm says. Some of the range may be mapped then.
  */
@@ -373,13 +408,7 @@ int nouveau_svm_window_fill(struct nouveau_svm_window *window,
 			    struct hmm_dma_view *view, unsigned long start,
 			    unsigned long end, u64 flags)
 {
-	struct hmm_dma_run run = { .start = start };
-	int ret = 0;
+	int ret = nouveau_svm_window_add(window, view, start, end, flags);
 
-	lockdep_assert_held(&window->space->lock);
-	lockdep_assert_held(&window->mirror.lock);
-	window->space->map->p.nr = 0;
-	while (!ret && hmm_dma_next_run(view, end, &run))
-		ret = svm_fill_run(window, &run, flags);
-	return ret ?: svm_map_flush(window);
+	return ret ?: nouveau_svm_window_flush(window);
 }

@@ -3,32 +3,10 @@
  * SVM: replayable faults as data, see nouveau_svm_fault.h.
  */
 #include <linux/errno.h>
+#include <linux/list_sort.h>
 #include <linux/mm.h>
-#include <linux/sort.h>
 
 #include "nouveau_svm_fault.h"
-
-/**
- * nouveau_svm_fault_need() - tell what a fault needs
- * @fault: the fault
- *
- * Return: what it needs. Access types that are not known are taken as writes:
- * a page that is mapped for writing serves all that is not atomic.
- */
-enum nouveau_svm_need
-nouveau_svm_fault_need(const struct nouveau_svm_fault *fault)
-{
-	switch (fault->access) {
-	case NOUVEAU_FAULT_PREFETCH:
-		return NOUVEAU_SVM_PREFETCH;
-	case NOUVEAU_FAULT_READ:
-		return NOUVEAU_SVM_READ;
-	case NOUVEAU_FAULT_ATOMIC:
-		return NOUVEAU_SVM_ATOMIC;
-	default:
-		return NOUVEAU_SVM_WRITE;
-	}
-}
 
 static u64 nouveau_svm_fault_page(const struct nouveau_svm_fault *fault)
 {
@@ -42,14 +20,17 @@ static u64 nouveau_svm_fault_key(const struct nouveau_svm_fault *fault)
 	       (NOUVEAU_SVM_ATOMIC - nouveau_svm_fault_need(fault));
 }
 
-static int nouveau_svm_fault_cmp(const void *a, const void *b)
+/* Has @a to come after @b? */
+static int nouveau_svm_fault_cmp(void *priv, const struct list_head *a,
+				 const struct list_head *b)
 {
-	const struct nouveau_svm_fault *fa = *(struct nouveau_svm_fault **)a;
-	const struct nouveau_svm_fault *fb = *(struct nouveau_svm_fault **)b;
+	const struct nouveau_svm_fault *fa, *fb;
 
+	fa = list_entry(a, struct nouveau_svm_fault, link);
+	fb = list_entry(b, struct nouveau_svm_fault, link);
 	if (fa->svmm != fb->svmm)
-		return (uintptr_t)fa->svmm < (uintptr_t)fb->svmm ? -1 : 1;
-	return fa->key < fb->key ? -1 : fa->key > fb->key;
+		return (uintptr_t)fa->svmm > (uintptr_t)fb->svmm;
+	return fa->key > fb->key;
 }
 
 /**
@@ -62,17 +43,18 @@ static int nouveau_svm_fault_cmp(const void *a, const void *b)
  */
 void nouveau_svm_faults_sort(struct nouveau_svm_fault **faults, unsigned int nr)
 {
-	bool sorted = true;
+	struct nouveau_svm_fault *fault;
+	LIST_HEAD(list);
 	unsigned int i;
 
 	for (i = 0; i < nr; i++) {
 		faults[i]->key = nouveau_svm_fault_key(faults[i]);
-		if (i && nouveau_svm_fault_cmp(&faults[i - 1], &faults[i]) > 0)
-			sorted = false;
+		list_add_tail(&faults[i]->link, &list);
 	}
-	/* Engines that go through memory in order fault in order. */
-	if (!sorted)
-		sort(faults, nr, sizeof(*faults), nouveau_svm_fault_cmp, NULL);
+	list_sort(NULL, &list, nouveau_svm_fault_cmp);
+	i = 0;
+	list_for_each_entry(fault, &list, link)
+		faults[i++] = fault;
 }
 
 /**
@@ -93,25 +75,6 @@ unsigned int nouveau_svm_faults_below(struct nouveau_svm_fault **faults,
 		    faults[i]->addr >= end)
 			break;
 	return i;
-}
-
-/**
- * nouveau_svm_faults_pages() - count pages
- * @faults: sorted faults of one address space
- * @nr: how many
- *
- * Return: in how many pages they are.
- */
-unsigned int nouveau_svm_faults_pages(struct nouveau_svm_fault **faults,
-				      unsigned int nr)
-{
-	unsigned int i, pages = 0;
-
-	for (i = 0; i < nr; i++)
-		if (!i || nouveau_svm_fault_page(faults[i]) !=
-			  nouveau_svm_fault_page(faults[i - 1]))
-			pages++;
-	return pages;
 }
 
 /**

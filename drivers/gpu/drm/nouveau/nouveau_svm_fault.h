@@ -7,6 +7,7 @@
 #ifndef __NOUVEAU_SVM_FAULT_H__
 #define __NOUVEAU_SVM_FAULT_H__
 
+#include <linux/list.h>
 #include <linux/types.h>
 
 struct nouveau_svmm;
@@ -44,6 +45,8 @@ enum nouveau_svm_need {
  * @fault: fault type
  * @svmm: address space of @inst, %NULL if that has none
  * @key: by what it is sorted within that
+ * @link: to sort it
+ * @served: the GPU has the page
  * @error: 0 if the access is to be replayed, or why it has to be cancelled
  */
 struct nouveau_svm_fault {
@@ -58,6 +61,8 @@ struct nouveau_svm_fault {
 	u8  fault;
 	struct nouveau_svmm *svmm;
 	u64 key;
+	struct list_head link;
+	bool served;
 	int error;
 };
 
@@ -75,14 +80,32 @@ struct nouveau_svm_span {
 	unsigned int nr;
 };
 
-enum nouveau_svm_need
-nouveau_svm_fault_need(const struct nouveau_svm_fault *fault);
+/**
+ * nouveau_svm_fault_need() - tell what a fault needs
+ * @fault: the fault
+ *
+ * Return: what it needs. Access types that are not known are taken as writes:
+ * a page that is mapped for writing serves all that is not atomic.
+ */
+static inline enum nouveau_svm_need
+nouveau_svm_fault_need(const struct nouveau_svm_fault *fault)
+{
+	switch (fault->access) {
+	case NOUVEAU_FAULT_PREFETCH:
+		return NOUVEAU_SVM_PREFETCH;
+	case NOUVEAU_FAULT_READ:
+		return NOUVEAU_SVM_READ;
+	case NOUVEAU_FAULT_ATOMIC:
+		return NOUVEAU_SVM_ATOMIC;
+	default:
+		return NOUVEAU_SVM_WRITE;
+	}
+}
+
 void nouveau_svm_faults_sort(struct nouveau_svm_fault **faults,
 			     unsigned int nr);
 unsigned int nouveau_svm_faults_below(struct nouveau_svm_fault **faults,
 				      unsigned int nr, u64 end);
-unsigned int nouveau_svm_faults_pages(struct nouveau_svm_fault **faults,
-				      unsigned int nr);
 void nouveau_svm_faults_span(struct nouveau_svm_fault **faults,
 			     unsigned int nr, struct nouveau_svm_span *span);
 void nouveau_svm_faults_fail(struct nouveau_svm_fault **faults,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * SVM: serve faults of the GPU, block by block.
+ * SVM: serve faults of the GPU, window by window.
  *
- * What the page table of the GPU needs is allocated first; the mirror then makes
- * pages present and tells, under the update lock, by which addresses the GPU
- * reaches them; and these are given to nvkm before the lock is released. A block of
- * which the mirror has a leaf gets one large entry. An invalidation of any part of
- * that takes it as a whole: the rest comes back with the next fault.
+ * What the page table of the GPU needs is allocated first; the mirror then tells,
+ * under the update lock, by which addresses the GPU reaches what is present; these
+ * are given to nvkm before the lock is released. That is one call for all faults of
+ * a window. What is left is made present, span by span, and given in the same way.
+ * A block of which the mirror has a leaf gets one large entry. An invalidation of
+ * any part of that takes it as a whole: the rest comes back with the next fault.
  *
  * A batch of faults is served under nouveau_svm_space.lock, and so is each block of
  * a prefetch.
@@ -23,9 +24,6 @@
 
 #define BLOCK_ORDER	(NOUVEAU_SVM_BLOCK_SHIFT - PAGE_SHIFT)
 
-/* Pages with faults from which on all that is present in a block is mapped. */
-#define DENSE_PAGES	16
-
 /*
  * How many milliseconds a call of the mirror may lose against invalidations, and how
  * often that is tried in a batch. All address spaces wait for one worker.
@@ -34,18 +32,14 @@
 #define LOST_TRIES	10
 
 /**
- * struct svm_block_call - the faults of one block
+ * struct svm_call - the faults of one window
  * @window: the window
- * @start: first byte of what is in the window of the block
- * @end: first byte after that
  * @faults: the faults
  * @nr: how many
- * @lost: how often invalidations have won, in all blocks of the batch
+ * @lost: how often invalidations have won, in all windows of the batch
  */
-struct svm_block_call {
+struct svm_call {
 	struct nouveau_svm_window *window;
-	unsigned long start;
-	unsigned long end;
 	struct nouveau_svm_fault **faults;
 	unsigned int nr;
 	unsigned int lost;
@@ -64,7 +58,7 @@ static unsigned int svm_mirror_flags(enum nouveau_svm_need need)
 }
 
 /* Returns with the update lock held if there is no error. */
-static int svm_mirror_fault(struct svm_block_call *call, unsigned long start,
+static int svm_mirror_fault(struct svm_call *call, unsigned long start,
 			    unsigned long end, unsigned int flags)
 {
 	return hmm_mirror_fault(&call->window->mirror, start, end,
@@ -109,26 +103,28 @@ static bool svm_is_part_of_leaf(struct nouveau_svm_window *window,
  * faulted may be gone when the leaf is there, and is faulted again then. *@start
  * and *@end become the range that has to be given to the GPU.
  */
-static int svm_fault_leaf(struct svm_block_call *call, unsigned long *start,
+static int svm_fault_leaf(struct svm_call *call, unsigned long *start,
 			  unsigned long *end, enum nouveau_svm_need need)
 {
 	unsigned int flags = svm_mirror_flags(need);
 	struct nouveau_svm_window *window = call->window;
 	struct hmm_mirror *mirror = &window->mirror;
 	unsigned long first = *start, last = *end;
+	unsigned long block, block_end;
 	int ret;
 
+	nouveau_svm_block(window, first, &block, &block_end);
 	ret = svm_mirror_fault(call, first, last, flags);
-	if (ret || call->end - call->start != NOUVEAU_SVM_BLOCK ||
+	if (ret || block_end - block != NOUVEAU_SVM_BLOCK ||
 	    !svm_is_part_of_leaf(window, first))
 		return ret;
 
 	hmm_mirror_unlock(mirror);
-	ret = svm_mirror_fault(call, call->start, call->end,
+	ret = svm_mirror_fault(call, block, block_end,
 			       flags | HMM_MIRROR_PREFETCH);
 	if (!ret) {
-		*start = call->start;
-		*end = call->end;
+		*start = block;
+		*end = block_end;
 		if (svm_reached(window, first, last, NOUVEAU_SVM_READ) > first)
 			return 0;
 		hmm_mirror_unlock(mirror);
@@ -140,7 +136,7 @@ static int svm_fault_leaf(struct svm_block_call *call, unsigned long *start,
  * Give the pages from @va on to the GPU, as many as can be had at once. Returns how
  * many bytes that were, which can be 0, or an error of one of the pages.
  */
-static long svm_serve_pages(struct svm_block_call *call, unsigned long va,
+static long svm_serve_pages(struct svm_call *call, unsigned long va,
 			    unsigned long end, enum nouveau_svm_need need)
 {
 	struct nouveau_svm_window *window = call->window;
@@ -161,7 +157,7 @@ static long svm_serve_pages(struct svm_block_call *call, unsigned long va,
  * A page of device memory that may not be written to, after fork for instance. It
  * is mirrored as it is; a fault of the CPU's brings a copy that may be.
  */
-static int svm_break_sharing(struct svm_block_call *call, unsigned long va)
+static int svm_break_sharing(struct svm_call *call, unsigned long va)
 {
 	struct mm_struct *mm = call->window->space->args.mm;
 	bool unlocked = false;	/* while it waited: no matter here */
@@ -180,7 +176,7 @@ static bool svm_is_final(long error)
 }
 
 /* svm_serve_pages(), where an error is one of the first page. */
-static long svm_serve_first(struct svm_block_call *call, unsigned long va,
+static long svm_serve_first(struct svm_call *call, unsigned long va,
 			    unsigned long end, enum nouveau_svm_need need)
 {
 	unsigned long next = va + PAGE_SIZE;
@@ -201,7 +197,7 @@ static long svm_serve_first(struct svm_block_call *call, unsigned long va,
  * Take note of an error of the page at @va. Returns whether to go on behind it.
  * What has lost against invalidations is left to the GPU to ask for again.
  */
-static bool svm_failed(struct svm_block_call *call, unsigned long va,
+static bool svm_failed(struct svm_call *call, unsigned long va,
 		       const struct nouveau_svm_span *span, int error)
 {
 	bool final = svm_is_final(error);
@@ -216,14 +212,15 @@ static bool svm_failed(struct svm_block_call *call, unsigned long va,
 }
 
 /* Serve a span that needs reading or writing. */
-static void svm_serve_span(struct svm_block_call *call,
+static void svm_serve_span(struct svm_call *call,
 			   const struct nouveau_svm_span *span)
 {
-	unsigned long va = span->start;
+	unsigned long va = span->start, start, end;
 	long ret;
 
 	while (va < span->end) {
-		ret = svm_serve_first(call, va, span->end, span->need);
+		nouveau_svm_block(call->window, va, &start, &end);
+		ret = svm_serve_first(call, va, min(end, span->end), span->need);
 		if (ret < 0 && !svm_failed(call, va, span, ret))
 			return;
 		va += max_t(long, ret, PAGE_SIZE);
@@ -234,7 +231,7 @@ static void svm_serve_span(struct svm_block_call *call,
  * Device memory that may be written to is the GPU's alone as it is, and all other
  * memory has to be present before it can be made so.
  */
-static int svm_serve_atomic(struct svm_block_call *call, unsigned long va)
+static int svm_serve_atomic(struct svm_call *call, unsigned long va)
 {
 	struct nouveau_svm_window *window = call->window;
 	struct hmm_dma_run run = { .start = va };
@@ -255,8 +252,8 @@ static int svm_serve_atomic(struct svm_block_call *call, unsigned long va)
 					 msecs_to_jiffies(LOST_TIME));
 }
 
-static void svm_serve_atomics(struct svm_block_call *call,
-			      const struct nouveau_svm_span *span)
+static void svm_serve_atomic_span(struct svm_call *call,
+				  const struct nouveau_svm_span *span)
 {
 	unsigned long va;
 	int ret;
@@ -268,107 +265,178 @@ static void svm_serve_atomics(struct svm_block_call *call,
 	}
 }
 
-/* Give what is present to the GPU, after the mirror has got it or an error. */
-static bool svm_fill_present(struct svm_block_call *call, unsigned long start,
-			     unsigned long end, int error)
-{
-	struct nouveau_svm_window *window = call->window;
-
-	if (error == -EBUSY)
-		call->lost++;
-	if (error)
-		return false;
-	error = nouveau_svm_window_fill(window, &window->mirror.view, start,
-					end, 0);
-	hmm_mirror_unlock(&window->mirror);
-	return !error;
-}
-
-static bool svm_serve_present(struct svm_block_call *call, unsigned long start,
+static void svm_serve_present(struct svm_call *call, unsigned long start,
 			      unsigned long end, bool write)
 {
-	return svm_fill_present(call, start, end,
-				svm_mirror_fault(call, start, end,
-						 HMM_MIRROR_PREFETCH |
-						 (write ? HMM_MIRROR_WRITE : 0)));
-}
-
-/* Is all of a span there, and with the GPU? */
-static bool svm_is_served(struct svm_block_call *call,
-			  const struct nouveau_svm_span *span)
-{
 	struct nouveau_svm_window *window = call->window;
-	bool served;
+	int ret;
 
-	mutex_lock(&window->mirror.lock);
-	served = svm_reached(window, span->start, span->end, span->need) ==
-		 span->end;
-	mutex_unlock(&window->mirror.lock);
-	return served;
+	ret = svm_mirror_fault(call, start, end, HMM_MIRROR_PREFETCH |
+						 (write ? HMM_MIRROR_WRITE : 0));
+	if (ret == -EBUSY)
+		call->lost++;
+	if (ret)
+		return;
+	nouveau_svm_window_fill(window, &window->mirror.view, start, end, 0);
+	hmm_mirror_unlock(&window->mirror);
 }
 
-/*
- * The pages of a block that have faults other than atomic ones, and whether all of
- * them need writing, which the first fault of each tells. Returns whether there are
- * any.
- */
-static bool svm_wanted(const struct svm_block_call *call, unsigned long *wanted,
-		       bool *write)
+/* Is a page to be mapped for writing, or for reading, as its first fault tells? */
+static bool svm_is_wanted(const struct svm_call *call, unsigned int i,
+			  bool write)
 {
-	unsigned long page, last = -1UL;
-	enum nouveau_svm_need need;
+	struct nouveau_svm_fault **fault = &call->faults[i];
+	enum nouveau_svm_need need = nouveau_svm_fault_need(*fault);
+
+	if ((*fault)->served ||
+	    (i && !((fault[0]->addr ^ fault[-1]->addr) >> PAGE_SHIFT)))
+		return false;
+	return write ? need == NOUVEAU_SVM_WRITE : need < NOUVEAU_SVM_WRITE;
+}
+
+/* Note in a bitmap, which begins at @start, which pages to map. Returns if any. */
+static bool svm_find_wanted(const struct svm_call *call, unsigned long start,
+			    unsigned long end, bool write)
+{
+	unsigned long *wanted = call->window->space->wanted;
 	bool any = false;
 	unsigned int i;
 
-	bitmap_zero(wanted, NOUVEAU_SVM_BLOCK >> PAGE_SHIFT);
-	*write = true;
+	bitmap_zero(wanted, (end - start) >> PAGE_SHIFT);
 	for (i = 0; i < call->nr; i++) {
-		page = (call->faults[i]->addr - call->start) >> PAGE_SHIFT;
-		need = nouveau_svm_fault_need(call->faults[i]);
-		if (page != last && need != NOUVEAU_SVM_ATOMIC) {
-			__set_bit(page, wanted);
-			*write &= need == NOUVEAU_SVM_WRITE;
-			any = true;
-		}
-		last = page;
+		if (!svm_is_wanted(call, i, write))
+			continue;
+		__set_bit((call->faults[i]->addr - start) >> PAGE_SHIFT, wanted);
+		any = true;
 	}
 	return any;
 }
 
-/* Is it worth to walk all of a block, and not only the first span? */
-static bool svm_is_dense(const struct svm_block_call *call)
+/*
+ * Under the update lock: give to the GPU what the mirror has of each block, from
+ * the first wanted page to the last one. A leaf is given as a whole anyway.
+ */
+static int svm_fill_wanted(struct svm_call *call, unsigned long start,
+			   unsigned long end)
+{
+	struct nouveau_svm_window *window = call->window;
+	const unsigned long *wanted = window->space->wanted;
+	unsigned long nr = (end - start) >> PAGE_SHIFT;
+	unsigned long first, last, block, block_end, next;
+	int ret;
+
+	for (first = find_first_bit(wanted, nr); first < nr;
+	     first = find_next_bit(wanted, nr, next)) {
+		nouveau_svm_block(window, start + (first << PAGE_SHIFT), &block,
+				  &block_end);
+		next = (block_end - start) >> PAGE_SHIFT;
+		last = find_last_bit(wanted, next) + 1;
+		ret = nouveau_svm_window_add(window, &window->mirror.view,
+					     start + (first << PAGE_SHIFT),
+					     start + (last << PAGE_SHIFT), 0);
+		if (ret)
+			return ret;
+	}
+	return nouveau_svm_window_flush(window);
+}
+
+/* Under the update lock: is a fault served by a run that the GPU has? */
+static bool svm_run_serves(const struct hmm_dma_run *run,
+			   const struct nouveau_svm_fault *fault)
+{
+	enum nouveau_svm_need need = nouveau_svm_fault_need(fault);
+
+	return (fault->addr & PAGE_MASK) >= run->start &&
+	       need <= (run->writable ? NOUVEAU_SVM_WRITE : NOUVEAU_SVM_READ);
+}
+
+/*
+ * Under the update lock: note which faults are served, of those on pages that are
+ * wanted, in a bitmap that begins at @start, or of those on large entries if there
+ * is no @wanted.
+ */
+static void svm_mark_served(struct svm_call *call, const unsigned long *wanted,
+			    unsigned long start)
+{
+	struct nouveau_svm_window *window = call->window;
+	struct hmm_dma_run run = {};
+	unsigned long end = 0;	/* of the run */
+	unsigned int i;
+
+	for (i = 0; i < call->nr; i++) {
+		struct nouveau_svm_fault *fault = call->faults[i];
+		unsigned long page = fault->addr & PAGE_MASK;
+
+		if (wanted ? !test_bit((page - start) >> PAGE_SHIFT, wanted) :
+			     !test_bit(nouveau_svm_block_nr(page), window->large))
+			continue;
+		if (page >= end) {
+			run = (struct hmm_dma_run) { .start = page };
+			if (!hmm_mirror_next_run(&window->mirror,
+						 window->mirror.view.end, &run))
+				return;
+			end = run.start + (run.npages << PAGE_SHIFT);
+		}
+		fault->served = svm_run_serves(&run, fault);
+	}
+}
+
+/* Faults that come late, when there is a large entry, need nothing. */
+static void svm_skip_large(struct svm_call *call)
+{
+	struct nouveau_svm_window *window = call->window;
+
+	mutex_lock(&window->mirror.lock);
+	if (!bitmap_empty(window->large, NOUVEAU_SVM_BLOCKS))
+		svm_mark_served(call, NULL, 0);
+	mutex_unlock(&window->mirror.lock);
+}
+
+/* Are there pages beside the first span, or is a leaf to be expected around it? */
+static bool svm_are_many(const struct svm_call *call)
 {
 	struct nouveau_svm_span span;
 
 	nouveau_svm_faults_span(call->faults, call->nr, &span);
-	if (span.nr == call->nr)
-		return call->window->leaves &&
-		       span.end - span.start < call->end - call->start;
-	return call->window->leaves ||
-	       nouveau_svm_faults_pages(call->faults, call->nr) >= DENSE_PAGES;
+	return span.nr < call->nr ||
+	       (call->window->leaves &&
+		span.end - span.start < NOUVEAU_SVM_BLOCK);
 }
 
 /*
- * Of a block with many faults, or where leaves are to be expected, what is present is
- * mapped by one call of the mirror: leaves, and what is contiguous in memory, as a
- * whole, and else the pages with faults. That is for reading if any of the pages needs
- * no more: what nobody wants to write to shall not become dirty.
+ * What is present of the pages is mapped by one call of the mirror, and leaves are
+ * as a whole. What is not served by that is left to be faulted.
  */
-static bool svm_serve_dense(struct svm_block_call *call)
+static void svm_serve_many(struct svm_call *call, bool write)
 {
-	DECLARE_BITMAP(wanted, NOUVEAU_SVM_BLOCK >> PAGE_SHIFT);
-	bool write;
+	struct nouveau_svm_window *window = call->window;
+	unsigned long *wanted = window->space->wanted;
+	unsigned long start, end, unused;
 	int ret;
 
-	if (!svm_wanted(call, wanted, &write))
-		return false;
-	ret = hmm_mirror_prefetch(&call->window->mirror, call->start, call->end,
-				  wanted, write ? HMM_MIRROR_WRITE : 0,
+	nouveau_svm_block(window, call->faults[0]->addr, &start, &unused);
+	nouveau_svm_block(window, call->faults[call->nr - 1]->addr, &unused,
+			  &end);
+	if (!svm_find_wanted(call, start, end, write))
+		return;
+	ret = hmm_mirror_prefetch(&window->mirror, start, end, wanted,
+				  write ? HMM_MIRROR_WRITE : 0,
 				  msecs_to_jiffies(LOST_TIME));
-	return svm_fill_present(call, call->start, call->end, ret);
+	if (ret == -EBUSY)
+		call->lost++;
+	if (ret)
+		return;
+	if (!svm_fill_wanted(call, start, end))
+		svm_mark_served(call, wanted, start);
+	hmm_mirror_unlock(&window->mirror);
 }
 
-static void svm_serve_one(struct svm_block_call *call,
+static bool svm_has_lost(const struct svm_call *call)
+{
+	return call->lost >= LOST_TRIES;
+}
+
+static void svm_serve_one(struct svm_call *call,
 			  const struct nouveau_svm_span *span)
 {
 	if (span->need == NOUVEAU_SVM_PREFETCH)
@@ -377,51 +445,86 @@ static void svm_serve_one(struct svm_block_call *call,
 		svm_serve_span(call, span);
 }
 
-static bool svm_has_lost(const struct svm_block_call *call)
-{
-	return call->lost >= LOST_TRIES;
-}
-
 /* Page tables are memory of the GPU, which windows that are idle may have. */
-static int svm_reserve(struct svm_block_call *call)
+static int svm_reserve_block(struct svm_call *call, unsigned long addr)
 {
 	int ret;
 
 	do {
-		ret = nouveau_svm_window_reserve(call->window, call->start);
+		ret = nouveau_svm_window_reserve(call->window, addr);
 	} while (ret == -ENOMEM &&
 		 nouveau_svm_space_shrink(call->window->space));
 	return ret;
 }
 
-static bool svm_is_large(struct svm_block_call *call)
+/*
+ * Page tables for all blocks with faults. If some cannot be had, the call becomes
+ * one for those before them. Returns whether there are any.
+ */
+static bool svm_reserve(struct svm_call *call)
 {
-	struct nouveau_svm_window *window = call->window;
+	unsigned long start, end = 0;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < call->nr; i++) {
+		if (call->faults[i]->addr < end)
+			continue;
+		nouveau_svm_block(call->window, call->faults[i]->addr, &start,
+				  &end);
+		ret = svm_reserve_block(call, start);
+		if (ret)
+			break;
+	}
+	if (i) {
+		call->nr = i;
+		return true;
+	}
+	call->nr = nouveau_svm_faults_below(call->faults, call->nr, end);
+	nouveau_svm_faults_fail(call->faults, call->nr, start, end - 1,
+				NOUVEAU_SVM_READ, ret);
+	return false;
+}
+
+static bool svm_is_large(struct nouveau_svm_window *window, unsigned long addr)
+{
 	bool large;
 
 	mutex_lock(&window->mirror.lock);
-	large = test_bit(nouveau_svm_block_nr(call->start), window->large);
+	large = test_bit(nouveau_svm_block_nr(addr), window->large);
 	mutex_unlock(&window->mirror.lock);
 	return large;
 }
 
-/*
- * The spans that need writing, or the others. If @known, what the mirror has is with
- * the GPU.
- */
-static void svm_serve_spans(struct svm_block_call *call, bool known, bool write)
+static void svm_serve_atomics(struct svm_call *call)
 {
 	struct nouveau_svm_span span;
 	unsigned int i;
 
 	for (i = 0; i < call->nr && !svm_has_lost(call); i += span.nr) {
-		bool writes;
+		span.nr = 1;
+		if (nouveau_svm_fault_need(call->faults[i]) !=
+		    NOUVEAU_SVM_ATOMIC)
+			continue;
+		nouveau_svm_faults_span(call->faults + i, call->nr - i, &span);
+		svm_serve_atomic_span(call, &span);
+	}
+}
 
+/* What is left of the spans that need writing, or of the others. */
+static void svm_serve_spans(struct svm_call *call, bool write)
+{
+	struct nouveau_svm_span span;
+	unsigned int i;
+	bool writes;
+
+	for (i = 0; i < call->nr && !svm_has_lost(call); i += span.nr) {
+		span.nr = 1;
+		if (call->faults[i]->served)
+			continue;
 		nouveau_svm_faults_span(call->faults + i, call->nr - i, &span);
 		writes = span.need == NOUVEAU_SVM_WRITE;
-		if (span.need == NOUVEAU_SVM_ATOMIC || writes != write)
-			continue;
-		if (!known || !svm_is_served(call, &span))
+		if (span.need != NOUVEAU_SVM_ATOMIC && writes == write)
 			svm_serve_one(call, &span);
 	}
 }
@@ -430,34 +533,25 @@ static void svm_serve_spans(struct svm_block_call *call, bool known, bool write)
  * Atomics first, as each takes a leaf that it is in from the GPU, then writes, which
  * take what is linked to their pages and can only be read.
  */
-static void svm_serve_block(struct svm_block_call *call)
+static void svm_serve_window(struct svm_call *call)
 {
-	struct nouveau_svm_span span;
-	unsigned int i;
-	bool known;	/* that what the mirror has is with the GPU */
-	int ret;
+	bool many = svm_are_many(call);
 
-	ret = svm_reserve(call);
-	if (ret) {
-		nouveau_svm_faults_fail(call->faults, call->nr, call->start,
-					call->end - 1, NOUVEAU_SVM_READ, ret);
-		return;
-	}
-	for (i = 0; i < call->nr && !svm_has_lost(call); i += span.nr) {
-		nouveau_svm_faults_span(call->faults + i, call->nr - i, &span);
-		if (span.need == NOUVEAU_SVM_ATOMIC)
-			svm_serve_atomics(call, &span);
-	}
-	known = svm_is_large(call) ||
-		(svm_is_dense(call) && svm_serve_dense(call));
-	svm_serve_spans(call, known, true);
-	svm_serve_spans(call, known, false);
-	call->window->leaves = svm_is_large(call);
+	svm_serve_atomics(call);
+	svm_skip_large(call);
+	if (many)
+		svm_serve_many(call, true);
+	svm_serve_spans(call, true);
+	if (many)
+		svm_serve_many(call, false);
+	svm_serve_spans(call, false);
+	call->window->leaves = svm_is_large(call->window,
+					    call->faults[call->nr - 1]->addr);
 }
 
-/* Serve the faults in the block of the first one. Returns how many there are. */
+/* Serve the faults in the window of the first one. Returns for how many it did. */
 static unsigned int svm_serve_some(struct nouveau_svm_space *space,
-				   struct svm_block_call *call,
+				   struct svm_call *call,
 				   struct nouveau_svm_fault **faults,
 				   unsigned int nr)
 {
@@ -469,10 +563,11 @@ static unsigned int svm_serve_some(struct nouveau_svm_space *space,
 					PTR_ERR(call->window));
 		return 1;
 	}
-	nouveau_svm_block(call->window, addr, &call->start, &call->end);
 	call->faults = faults;
-	call->nr = nouveau_svm_faults_below(faults, nr, call->end);
-	svm_serve_block(call);
+	call->nr = nouveau_svm_faults_below(faults, nr,
+					    call->window->mirror.view.end);
+	if (svm_reserve(call))
+		svm_serve_window(call);
 	return call->nr;
 }
 
@@ -495,11 +590,13 @@ void nouveau_svm_space_serve(struct nouveau_svm_space *space,
 			     unsigned int nr)
 {
 	struct mm_struct *mm = space->args.mm;
-	struct svm_block_call call = {};
+	struct svm_call call = {};
 	unsigned int i;
 
-	for (i = 0; i < nr; i++)
+	for (i = 0; i < nr; i++) {
+		faults[i]->served = false;
 		faults[i]->error = 0;
+	}
 	if (!mmget_not_zero(mm)) {
 		nouveau_svm_faults_fail(faults, nr, 0, U64_MAX,
 					NOUVEAU_SVM_READ, -ESRCH);
@@ -517,15 +614,16 @@ static unsigned long svm_prefetch_block(struct nouveau_svm_space *space,
 					unsigned long start, unsigned long end,
 					bool write)
 {
-	struct svm_block_call call = {};
+	struct svm_call call = {};
+	unsigned long first, last;
 
 	lockdep_assert_held(&space->lock);
 	end = min(end, round_down(start, NOUVEAU_SVM_BLOCK) + NOUVEAU_SVM_BLOCK);
 	call.window = nouveau_svm_window_get(space, start);
 	if (IS_ERR(call.window))
 		return end;
-	nouveau_svm_block(call.window, start, &call.start, &call.end);
-	end = min(end, call.end);
+	nouveau_svm_block(call.window, start, &first, &last);
+	end = min(end, last);
 	if (!nouveau_svm_window_reserve(call.window, start))
 		svm_serve_present(&call, start, end, write);
 	return end;

@@ -7,6 +7,7 @@
  * a while, until others need its place, until the GPU is suspended, or until the
  * process closes the device. After the process's memory is gone a window is empty.
  */
+#include <linux/bitmap.h>
 #include <linux/jiffies.h>
 #include <linux/maple_tree.h>
 #include <linux/mm.h>
@@ -220,6 +221,12 @@ static int svm_shrinker_init(struct nouveau_svm_space *space)
 	return 0;
 }
 
+static void svm_space_free(struct nouveau_svm_space *space)
+{
+	bitmap_free(space->wanted);
+	kvfree(space->map);
+}
+
 /**
  * nouveau_svm_space_init() - begin to share an address space
  * @space: the space
@@ -240,11 +247,11 @@ int nouveau_svm_space_init(struct nouveau_svm_space *space,
 	INIT_LIST_HEAD(&space->lru);
 	INIT_WORK(&space->reclaim, svm_reclaim_work);
 	space->map = nouveau_svm_map_alloc();
-	if (!space->map)
-		return -ENOMEM;
-	ret = svm_shrinker_init(space);
+	space->wanted = bitmap_alloc(NOUVEAU_SVM_WINDOW >> PAGE_SHIFT,
+				     GFP_KERNEL);
+	ret = space->map && space->wanted ? svm_shrinker_init(space) : -ENOMEM;
 	if (ret) {
-		kvfree(space->map);
+		svm_space_free(space);
 		return ret;
 	}
 	mmgrab(args->mm);
@@ -284,7 +291,7 @@ void nouveau_svm_space_fini(struct nouveau_svm_space *space)
 	cancel_work_sync(&space->reclaim);
 	nouveau_svm_space_empty(space);
 	mtree_destroy(&space->windows);
-	kvfree(space->map);
+	svm_space_free(space);
 	mutex_destroy(&space->lock);
 	mmdrop(space->args.mm);
 }

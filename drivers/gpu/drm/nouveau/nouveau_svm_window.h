@@ -88,6 +88,7 @@ struct nouveau_svm_space_args {
  * @lru: the same, the one that has not faulted for longest first
  * @nr_windows: how many there are
  * @map: scratch memory, in which calls of nvkm are put together
+ * @wanted: the same, with a bit for each page of a window
  * @shrinker: asks for windows to be given up
  * @reclaim: gives them up
  * @to_reclaim: how many windows @reclaim shall look at
@@ -99,6 +100,7 @@ struct nouveau_svm_space {
 	struct list_head lru;
 	unsigned long nr_windows;
 	struct nouveau_svm_map *map;
+	unsigned long *wanted;
 
 	struct shrinker *shrinker;
 	struct work_struct reclaim;
@@ -157,6 +159,10 @@ struct nouveau_svm_map *nouveau_svm_map_alloc(void);
 int nouveau_svm_window_reserve(struct nouveau_svm_window *window,
 			       unsigned long addr);
 void nouveau_svm_window_unreserve(struct nouveau_svm_window *window);
+int nouveau_svm_window_add(struct nouveau_svm_window *window,
+			   struct hmm_dma_view *view, unsigned long start,
+			   unsigned long end, u64 flags);
+int nouveau_svm_window_flush(struct nouveau_svm_window *window);
 int nouveau_svm_window_fill(struct nouveau_svm_window *window,
 			    struct hmm_dma_view *view, unsigned long start,
 			    unsigned long end, u64 flags);

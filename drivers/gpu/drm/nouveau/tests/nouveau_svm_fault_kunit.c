@@ -32,7 +32,6 @@ static void svm_fault_sort(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, st->faults[4]->access, NOUVEAU_FAULT_PREFETCH);
 	KUNIT_EXPECT_EQ(test, st->faults[5]->addr, 0x100001000);
 	KUNIT_EXPECT_EQ(test, st->faults[6]->addr, 0x7f0000001000);
-	KUNIT_EXPECT_EQ(test, nouveau_svm_faults_pages(st->faults, 7), 4);
 	KUNIT_EXPECT_EQ(test, nouveau_svm_faults_below(st->faults, 7, 0x2000),
 			5);
 
@@ -119,8 +118,9 @@ static void svm_fault_random(struct kunit *test)
 			end = span.end;
 		}
 		KUNIT_EXPECT_EQ(test, i, st->nr_faults);
-		KUNIT_EXPECT_EQ(test, pages,
-				nouveau_svm_faults_pages(st->faults, i));
+		for (page = 0; page < 40 * SZ_4K; page += PAGE_SIZE)
+			pages -= fault_is_in(st, page);
+		KUNIT_EXPECT_EQ(test, pages, 0);
 	}
 }
 
@@ -319,6 +319,70 @@ static void svm_fault_across(struct kunit *test)
 	svm_test_expect(st, 510, 514, false);
 	svm_test_expect(st, edge - 4, edge + 4, true);
 	svm_test_expect_none(st, 514, SVM_TEST_PAGES);
+}
+
+/* Present pages of blocks side by side take one call, those of others do not. */
+static void svm_fault_blocks(struct kunit *test)
+{
+	static const unsigned long pages[] = { 100, 530, 1500, 2600 };
+	struct svm_test *st = svm_test_share(test);
+	unsigned int i;
+
+	svm_test_mmap(st, SVM_TEST_PAGES, 4096 - SVM_TEST_PAGES,
+		      PROT_READ | PROT_WRITE);
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		svm_test_cpu_write(st, pages[i], pages[i] + 1);
+		svm_test_fault(st, pages[i], NOUVEAU_FAULT_READ);
+	}
+	svm_test_served(st);
+	KUNIT_EXPECT_EQ(test, svm_test_calls(st, SVMGET), 4);
+	KUNIT_EXPECT_EQ(test, svm_test_calls(st, SVMMAP), 2);
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		svm_test_expect(st, pages[i], pages[i] + 1, false);
+		svm_test_expect_none(st, pages[i] + 1, pages[i] + 10);
+	}
+	svm_test_expect_none(st, 1024, 1500);
+	svm_test_expect_none(st, 1536, 2600);
+}
+
+/* A block that is only read stays so beside one that is only written to. */
+static void svm_fault_blocks_mix(struct kunit *test)
+{
+	const unsigned long second = SVM_TEST_BLOCK_PAGES;
+	struct svm_test *st = svm_test_share(test);
+	unsigned long i;
+
+	for (i = 0; i < 60; i += 3) {
+		svm_test_cpu_write(st, i, i + 1);
+		svm_test_cpu_write(st, second + i, second + i + 1);
+		svm_test_fault(st, i, NOUVEAU_FAULT_WRITE);
+		svm_test_fault(st, second + i, NOUVEAU_FAULT_READ);
+	}
+	svm_test_served(st);
+	KUNIT_EXPECT_EQ(test, svm_test_calls(st, SVMMAP), 2);
+	KUNIT_EXPECT_EQ(test, svm_test_calls(st, SVMCLR), 0);
+	for (i = 0; i < 60; i += 3) {
+		svm_test_expect(st, i, i + 1, true);
+		svm_test_expect(st, second + i, second + i + 1, false);
+	}
+}
+
+/* Without page tables for one block, those before it are served all the same. */
+static void svm_fault_blocks_without_tables(struct kunit *test)
+{
+	struct svm_test *st = svm_test_share(test);
+
+	svm_test_fault(st, 5, NOUVEAU_FAULT_WRITE);
+	svm_test_served(st);
+	st->fake.memory_left = 0;
+	st->nr_faults = 0;
+	svm_test_fault(st, SVM_TEST_BLOCK_PAGES + 1, NOUVEAU_FAULT_READ);
+	svm_test_fault(st, 7, NOUVEAU_FAULT_READ);
+	svm_test_serve(st);
+	KUNIT_EXPECT_EQ(test, st->fault[0].error, -ENOMEM);
+	KUNIT_EXPECT_EQ(test, st->fault[1].error, 0);
+	svm_test_expect(st, 7, 8, false);
+	svm_test_expect_none(st, SVM_TEST_BLOCK_PAGES, SVM_TEST_PAGES);
 }
 
 /*
@@ -602,6 +666,9 @@ static struct kunit_case svm_fault_cases[] = {
 	KUNIT_CASE(svm_fault_upgrade),
 	KUNIT_CASE(svm_fault_whole_block),
 	KUNIT_CASE(svm_fault_across),
+	KUNIT_CASE(svm_fault_blocks),
+	KUNIT_CASE(svm_fault_blocks_mix),
+	KUNIT_CASE(svm_fault_blocks_without_tables),
 	KUNIT_CASE(svm_fault_dense_mix),
 	KUNIT_CASE(svm_fault_dense_absent),
 	KUNIT_CASE(svm_fault_spaces),
