@@ -204,7 +204,10 @@ static void dmem_cpu_write(struct dmem_test *dt, unsigned long page,
 	}
 }
 
-/* Has the CPU what it wrote? It faults if that is not here. What is wrong is said once. */
+/*
+ * Has the CPU what it wrote? It faults if that is not here. What is wrong is said
+ * once: of the first page.
+ */
 static void dmem_cpu_expect(struct dmem_test *dt, unsigned long page,
 			    unsigned long end)
 {

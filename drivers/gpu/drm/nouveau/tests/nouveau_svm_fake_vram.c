@@ -389,7 +389,7 @@ static int vram_init_channel(struct nouveau_svm_fake_vram *vram,
 	struct nouveau_channel *chan = &vram->chan;
 
 	vram->fctx = kzalloc_obj(*vram->fctx);
-	drm->runl = kzalloc(sizeof(*drm->runl), GFP_KERNEL);
+	drm->runl = kzalloc_obj(*drm->runl);
 	if (!vram->fctx || !drm->runl) {
 		kfree(vram->fctx);
 		kfree(drm->runl);
