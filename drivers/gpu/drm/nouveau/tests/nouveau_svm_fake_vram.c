@@ -72,15 +72,16 @@ static void vram_free(struct nouveau_svm_fake_vram *vram)
 	xa_destroy(&vram->pages);
 }
 
-/* Memory of the CPU that the GPU gets to. */
+/* Memory of the CPU that the GPU gets to, %NULL if it should not. */
 static struct page *vram_host_page(struct nouveau_svm_fake_vram *vram, u64 addr)
 {
 	phys_addr_t phys = dma_to_phys(vram->gpu->fake.dev, addr);
 	struct page *page = pfn_to_page(PHYS_PFN(phys));
 
-	if (!page_count(compound_head(page)))
-		vram_error(vram, "page at %llx is free\n", addr);
-	return page;
+	if (page_count(compound_head(page)))
+		return page;
+	vram_error(vram, "page at %llx is free\n", addr);
+	return NULL;
 }
 
 /* ---- The copy engine ---- */
@@ -90,15 +91,21 @@ static void vram_run_page(struct nouveau_svm_fake_vram *vram,
 			  u64 offset)
 {
 	u64 dst = launch->dst + offset, src = launch->src + offset;
+	struct page *page;
+	void *at;
 
-	if (launch->clear)
-		memset(nouveau_svm_fake_vram_at(vram, dst), 0, PAGE_SIZE);
-	else if (launch->dst_vram)
-		memcpy_from_page(nouveau_svm_fake_vram_at(vram, dst),
-				 vram_host_page(vram, src), 0, PAGE_SIZE);
+	at = nouveau_svm_fake_vram_at(vram, launch->dst_vram ? dst : src);
+	if (launch->clear) {
+		memset(at, 0, PAGE_SIZE);
+		return;
+	}
+	page = vram_host_page(vram, launch->dst_vram ? src : dst);
+	if (!page)
+		return;
+	if (launch->dst_vram)
+		memcpy_from_page(at, page, 0, PAGE_SIZE);
 	else
-		memcpy_to_page(vram_host_page(vram, dst), 0,
-			       nouveau_svm_fake_vram_at(vram, src), PAGE_SIZE);
+		memcpy_to_page(page, 0, at, PAGE_SIZE);
 }
 
 /**
@@ -267,6 +274,9 @@ static int vram_fence_emit(struct nouveau_fence *fence)
 	vram_consume(vram);
 	if (vram->emit_error)
 		return vram->emit_error;
+	/* A channel that is dead copies nothing, also not later. */
+	if (vram->fctx->killed)
+		vram->nr_launches = 0;
 	vram->emitted = fence->base.seqno;
 	return 0;
 }
