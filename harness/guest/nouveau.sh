@@ -3,8 +3,7 @@
 #
 # nouveau without a GPU: the module loads, which runs its KUnit suites, and goes
 # away again; and the same, without the suites, as if it were to drive one. Where
-# the kernel can fail allocations on demand, all kinds can be failed. Where it keeps
-# track of DMA, nothing that a suite has mapped is left.
+# the kernel can fail allocations on demand, all kinds can be failed.
 # boot: -m 4G -t 240 -a "kunit.enable=1 kunit.autorun=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=8"
 
 set -eu
@@ -36,10 +35,6 @@ if [ -d $debugfs/failslab ]; then
 	echo 0 >$debugfs/fail_page_alloc/verbose
 fi
 
-no_dma_left() {
-	! grep nouveau-svm $debugfs/dma-api/dump >&2
-}
-
 load nouveau
 set -- $debugfs/kunit/nouveau_svm*/results
 [ -f "$1" ] || {
@@ -47,16 +42,13 @@ set -- $debugfs/kunit/nouveau_svm*/results
 	exit 1
 }
 echo "KTAP version 1"
-dma=0
-[ ! -f $debugfs/dma-api/dump ] || dma=1
-echo "1..$(($# + 2 + dma))"
+echo "1..$(($# + 2))"
 for results; do
 	n=$((n + 1))
 	# Each is a document of one suite, its header and number replaced here.
 	sed -e '/^KTAP version/d' -e '/^1\.\.1$/d' \
 	    -e "s/^\(not ok\|ok\) 1 /\1 $n /" "$results"
 done
-[ $dma = 0 ] || result dma no_dma_left
 result unload unload nouveau
 echo none >/sys/module/kunit/parameters/filter_glob
 load nouveau modeset=1
