@@ -194,7 +194,7 @@ def main():
                 gone.add(j)
                 order.append((patches[j].name, reason))
         print('\t'.join([first.name, ' '.join(n for n, _ in order),
-                         '; '.join('%s %s' % (n[:4], r) for n, r in order)]))
+                         '; '.join('%s %s' % (n.split('-')[0], r) for n, r in order)]))
     return 0
 
 
