@@ -4,7 +4,7 @@
 # nouveau without a GPU: the module loads, which runs its KUnit suites, and goes
 # away again; and the same, without the suites, as if it were to drive one. Where
 # the kernel can fail allocations on demand, all kinds can be failed.
-# boot: -m 4G -t 240 -a "kunit.enable=1 kunit.autorun=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=8"
+# boot: -m 4G -t 400 -a "kunit.enable=1 kunit.autorun=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=8"
 
 set -eu
 

@@ -221,6 +221,17 @@ static int svm_shrinker_init(struct nouveau_svm_space *space)
 	return 0;
 }
 
+/* Whether any window could be mapped for this device is known before a fault. */
+static int svm_probe_dma(struct device *dev)
+{
+	struct hmm_dma_view view;
+	int ret = hmm_dma_view_init(&view, dev, NULL, 0, PAGE_SIZE);
+
+	if (!ret)
+		hmm_dma_view_destroy(&view);
+	return ret;
+}
+
 static void svm_space_free(struct nouveau_svm_space *space)
 {
 	bitmap_free(space->wanted);
@@ -232,13 +243,16 @@ static void svm_space_free(struct nouveau_svm_space *space)
  * @space: the space
  * @args: what it is made of
  *
- * Return: 0 or -ENOMEM.
+ * Return: 0, %-ENOMEM, %-EOPNOTSUPP if the device cannot be given memory of a
+ * process, or %-ENOSPC, both as hmm_dma_view_init().
  */
 int nouveau_svm_space_init(struct nouveau_svm_space *space,
 			   const struct nouveau_svm_space_args *args)
 {
-	int ret;
+	int ret = svm_probe_dma(args->dev);
 
+	if (ret)
+		return ret;
 	*space = (struct nouveau_svm_space) {
 		.args = *args,
 	};

@@ -4,6 +4,7 @@
  * of how long windows live. Where a second thread is needed, the case waits for it.
  */
 #include <kunit/test.h>
+#include <linux/dma-mapping.h>
 #include <linux/hmm_dma.h>
 #include <linux/ioport.h>
 #include <linux/jiffies.h>
@@ -723,6 +724,21 @@ static void svm_device_window_stays(struct kunit *test)
 			SVM_TEST_START + NOUVEAU_SVM_WINDOW);
 }
 
+/* A device that cannot be given all memory is told so before it faults. */
+static void svm_device_unfit(struct kunit *test)
+{
+	struct svm_test *st = test->priv;
+	u64 mask, *of_dev = st->fake.dev->dma_mask;
+
+	KUNIT_ASSERT_NOT_NULL(test, of_dev);
+	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
+	mask = *of_dev;
+	*of_dev = DMA_BIT_MASK(20);
+	KUNIT_EXPECT_EQ(test, -EOPNOTSUPP, svm_test_share_mm(st));
+	*of_dev = mask;
+	KUNIT_EXPECT_EQ(test, 0, svm_test_share_mm(st));
+}
+
 static struct kunit_case svm_device_cases[] = {
 	KUNIT_CASE(svm_device_atomic),
 	KUNIT_CASE(svm_device_atomic_turns),
@@ -746,6 +762,7 @@ static struct kunit_case svm_device_cases[] = {
 	KUNIT_CASE(svm_device_window_limit),
 	KUNIT_CASE(svm_device_no_tables),
 	KUNIT_CASE(svm_device_window_stays),
+	KUNIT_CASE(svm_device_unfit),
 	{}
 };
 
