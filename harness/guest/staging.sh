@@ -6,7 +6,7 @@
 # few of the base's own hmm-tests.
 #
 # usage: staging.sh [MODULE...]
-# boot: -m 2G -t 300 -a "kunit.enable=1 kunit.autorun=1"
+# boot: -m 4G -t 300 -a "kunit.enable=1 kunit.autorun=1 hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=8"
 
 # shellcheck source-path=SCRIPTDIR source=modules.sh
 . "$HARNESS/guest/modules.sh"
