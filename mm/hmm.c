@@ -163,38 +163,30 @@ static inline unsigned long hmm_index(const struct hmm_walk *hw,
 	return (addr - hw->range->start) >> PAGE_SHIFT;
 }
 
-/* First page from @addr on that the caller wants to know of, or @end. */
-static inline unsigned long hmm_next_wanted(const struct hmm_walk *hw,
-					    unsigned long addr,
-					    unsigned long end)
+/*
+ * The first pages of [*@addr, *@end) that the caller wants to know of, or none,
+ * with *@addr at the end then.
+ */
+static void hmm_find_wanted(const struct hmm_walk *hw, unsigned long *addr,
+			    unsigned long *end)
 {
 	const struct hmm_range *range = hw->range;
+	unsigned long last = hmm_index(hw, *end);
+	unsigned long page;
 
-	if (!range->wanted)
-		return addr;
-	return range->start + (find_next_bit(range->wanted, hmm_index(hw, end),
-					     hmm_index(hw, addr)) << PAGE_SHIFT);
-}
-
-/* First page from @addr on that the caller does not want to know of, or @end. */
-static inline unsigned long hmm_wanted_end(const struct hmm_walk *hw,
-					   unsigned long addr,
-					   unsigned long end)
-{
-	const struct hmm_range *range = hw->range;
-
-	if (!range->wanted)
-		return end;
-	return range->start + (find_next_zero_bit(range->wanted,
-						  hmm_index(hw, end),
-						  hmm_index(hw, addr)) <<
-			       PAGE_SHIFT);
+	page = find_next_bit(range->wanted, last, hmm_index(hw, *addr));
+	*addr = range->start + (page << PAGE_SHIFT);
+	page = find_next_zero_bit(range->wanted, last, page);
+	*end = range->start + (page << PAGE_SHIFT);
 }
 
 static inline bool hmm_wants(const struct hmm_walk *hw, unsigned long addr,
 			     unsigned long end)
 {
-	return hmm_next_wanted(hw, addr, end) < end;
+	if (likely(!hw->range->wanted))
+		return true;
+	hmm_find_wanted(hw, &addr, &end);
+	return addr < end;
 }
 
 static unsigned long hmm_request(const struct hmm_walk *hw, unsigned long addr)
@@ -333,7 +325,7 @@ static int hmm_emit(struct hmm_walk *hw, unsigned long addr, unsigned long end,
 	unsigned long stop = end;
 	int ret = 0;
 
-	if (hw->range->wanted && !(entry & HMM_PFN_VALID))
+	if (!(entry & HMM_PFN_VALID) && hw->range->wanted)
 		return 0;
 	if (!(entry & HMM_ENTRY_OWN))
 		stop = hmm_first_unmet(hw, addr, end, entry);
@@ -598,7 +590,7 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 			 struct mm_walk *walk)
 {
 	struct hmm_walk *hw = walk->private;
-	unsigned long addr;
+	unsigned long addr = from, stop = end;
 	pte_t *ptes;
 	spinlock_t *ptl;	/* keeps the PTEs and their folios in place */
 	int ret = 0;
@@ -610,10 +602,16 @@ static int hmm_pte_range(pmd_t *pmdp, unsigned long from, unsigned long end,
 		return 0;
 	}
 
-	for (addr = hmm_next_wanted(hw, from, end); addr < end && !ret;
-	     addr = hmm_next_wanted(hw, addr, end))
+	do {
+		if (hw->range->wanted) {
+			stop = end;
+			hmm_find_wanted(hw, &addr, &stop);
+			if (addr == end)
+				break;
+		}
 		ret = hmm_pte_step(walk, ptes + ((addr - from) >> PAGE_SHIFT),
-				   &addr, hmm_wanted_end(hw, addr, end));
+				   &addr, stop);
+	} while (addr < end && !ret);
 	pte_unmap_unlock(ptes, ptl);
 	if (ret == HMM_STEP_FAULT)
 		hw->pmdp = pmdp;
@@ -1226,7 +1224,7 @@ static bool hmm_range_is_sane(const struct hmm_range *range)
 	       range->end - 1 <= covered->last &&
 	       !range->extents == !range->max_extents &&
 	       (range->hmm_pfns || range->extents) &&
-	       (!range->wanted || (!range->hmm_pfns && !range->default_flags));
+	       !(range->wanted && range->hmm_pfns);
 }
 
 static size_t hmm_range_npages(const struct hmm_range *range)
@@ -1277,7 +1275,9 @@ static int hmm_walk_init(struct hmm_walk *hw, struct hmm_range *range,
 		.checked = jiffies - 1,
 		.began = hmm_traced() ? local_clock() : 0,
 	};
-	return hmm_range_is_sane(range) ? hmm_walk_copy_requests(hw) : -EINVAL;
+	if (!hmm_range_is_sane(range) || range->wanted)
+		return -EINVAL;
+	return hmm_walk_copy_requests(hw);
 }
 
 /* Tell the caller how far the call got, and why no further. */
@@ -1362,7 +1362,8 @@ EXPORT_SYMBOL_GPL(hmm_range_next_run);
  *
  * * %-EINVAL: start or end is not page aligned, start is not below end, the
  *   notifier does not cover [start, end), or there is neither an array of pfns
- *   nor one of extents, or one of the latter without entries.
+ *   nor one of extents, or one of the latter without entries, or one of pfns
+ *   beside @range->wanted.
  * * %-EBUSY: @range->notifier_seq is out of date already, begin anew.
  */
 int hmm_range_snapshot(struct hmm_range *range)
@@ -1410,7 +1411,8 @@ EXPORT_SYMBOL_GPL(hmm_range_snapshot);
  * * %-EINVAL: start or end is not page aligned, start is not below end, the
  *   notifier does not cover [start, end), there is neither an array of pfns nor
  *   one of extents, or one of the latter without entries, or pfn_flags_mask
- *   lets pages ask for more than default_flags without an array of pfns.
+ *   lets pages ask for more than default_flags without an array of pfns, or
+ *   there is @range->wanted.
  * * %-EPERM: write access was asked for in a VMA that does not have it.
  * * %-EFAULT: a page cannot be made present: what snapshots report as
  *   %HMM_PFN_ERROR, or a fault that failed as it would have for the CPU, with

@@ -818,6 +818,21 @@ static int hmm_dma_map_runs(struct hmm_dma_map_args *map,
 	return ret;
 }
 
+/* Nothing of what the walk has looked at stays. What is between that does. */
+static void hmm_dma_unmap_walked(const struct hmm_range *range,
+				 struct hmm_dma_view *view)
+{
+	unsigned int i;
+
+	if (!range->wanted) {
+		hmm_range_dma_unmap(view, range->start, range->next);
+		return;
+	}
+	for (i = 0; i < range->nr_extents; i++)
+		hmm_range_dma_unmap(view, range->extents[i].start,
+				    hmm_extent_end(&range->extents[i]));
+}
+
 /**
  * hmm_range_dma_map() - let the device reach what a range walk has found
  * @range: a range after a call that returned 0, of which hmm_range_dma_prepare()
@@ -839,7 +854,7 @@ static int hmm_dma_map_runs(struct hmm_dma_map_args *map,
  * mmu_interval_read_retry(). Does not sleep, unless &hmm_dma_ops.clear does.
  *
  * Return: 0, or the following, with nothing of [@range->start, @range->next) left
- * mapped:
+ * mapped, or nothing of the extents if there is &hmm_range.wanted:
  *
  * * %-EINVAL: the range is not in the window, or a flag does not exist. Nothing
  *   is touched then.
@@ -872,7 +887,7 @@ int hmm_range_dma_map(const struct hmm_range *range, struct hmm_dma_view *view,
 				    range->start - view->iova_start,
 				    range->next - range->start);
 	if (ret)
-		hmm_range_dma_unmap(view, range->start, range->next);
+		hmm_dma_unmap_walked(range, view);
 	return ret;
 }
 EXPORT_SYMBOL_GPL(hmm_range_dma_map);

@@ -31,10 +31,10 @@
  * begins where a slot does therefore gets beyond each page of it.
  */
 #define MIRROR_EXTENTS	512
+#define MIRROR_BLOCK	(MIRROR_EXTENTS << PAGE_SHIFT)
 
 /* As many are at hand, which is enough for a page or some: most calls are for these. */
 #define MIRROR_FEW	8
-#define MIRROR_BLOCK	(MIRROR_EXTENTS << PAGE_SHIFT)
 
 /* How often memory for page tables of the IOMMU may be missing in a row. */
 #define MIRROR_SHORTAGES	4
@@ -184,7 +184,7 @@ void hmm_mirror_destroy(struct hmm_mirror *mirror)
 EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
 
 /**
- * struct hmm_mirror_call - one call of hmm_mirror_fault()
+ * struct hmm_mirror_call - a call of hmm_mirror_fault() or hmm_mirror_prefetch()
  * @mirror: the mirror
  * @range: the walk under way
  * @start: first byte of what was asked for
@@ -381,7 +381,8 @@ static int hmm_mirror_map(struct hmm_mirror_call *call)
 	first = hmm_mirror_missing(call, range->start);
 	ret = hmm_range_dma_map(range, &mirror->view,
 				hmm_mirror_dma_flags(call));
-	if (ret == -ENOMEM && call->shortages++ < MIRROR_SHORTAGES)
+	if (ret == -ENOMEM && !call->wanted &&
+	    call->shortages++ < MIRROR_SHORTAGES)
 		return -EAGAIN;
 	if (ret)
 		return ret;
@@ -514,8 +515,8 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
  * @end: first byte after the range, page aligned, above @start
  * @flags: &enum hmm_mirror_flags
  * @timeout: jiffies without progress after which to give up, 0 to go on for ever;
- *	see hmm_range_fault_unlocked_timeout() for what counts as waiting. The wait
- *	for the update lock does not
+ *	see hmm_range_fault_unlocked_timeout() for what counts as waiting. The first
+ *	wait for the update lock does not
  *
  * On success the update lock is held: every page of the range is present, mapped
  * for the device, for writing too if that was asked for, and nothing of that can
@@ -570,10 +571,11 @@ EXPORT_SYMBOL_GPL(hmm_mirror_fault);
  * @timeout: as for hmm_mirror_fault()
  *
  * As hmm_mirror_fault() with %HMM_MIRROR_PREFETCH, for pages that are wanted, and
- * for all of a leaf from the size of a PMD on that has one, as far as it is in the
- * range. For a device that has faulted here and there: there is one walk, which
- * leaves out what is not wanted. The range can be as large as the window; when a
- * page of it cannot be mapped and there is an error, all of the range is unmapped.
+ * for all of a hugetlb page, or a leaf from the size of a PMD on, that has one, as
+ * far as it is in the range. For a device that has faulted here and there: there is one walk, which
+ * leaves out what is not wanted, so the range can be as large as the window. What
+ * is linked to a page that is now to be written is taken from the device, and comes
+ * back only if it is wanted. On an error what is wanted is unmapped, no more.
  *
  * Context: As hmm_mirror_fault().
  *

@@ -214,17 +214,18 @@ struct hmm_range {
 	void *dev_private_owner;
 	/**
 	 * @extents: Array for the runs of pages that the range consists of, in
-	 * address order and without gaps, absent pages included; or %NULL. A
-	 * call ends successfully when it is full. After an error its contents
-	 * mean nothing.
+	 * address order and without gaps, absent pages included (but see
+	 * @wanted); or %NULL. A call ends successfully when it is full. After
+	 * an error its contents mean nothing.
 	 */
 	struct hmm_extent *extents;
 	/**
 	 * @wanted: A bit for each page of the range, the first one for that at
 	 * @start, for a snapshot into @extents alone; or %NULL. There are
 	 * extents only for pages that are wanted and present then, and for all
-	 * of a leaf above a page table that has one: at most as many as bits
-	 * that are set. What lies between them is not looked at.
+	 * of a hugetlb page, or a leaf above a page table, that has one, as far
+	 * as it is in the range: at most as many as bits that are set. What
+	 * lies between them is not looked at. It must not change meanwhile.
 	 */
 	const unsigned long *wanted;
 	/** @max_extents: Size of @extents in entries. */

@@ -2078,6 +2078,34 @@ static void dma_test_failure_takes_old(struct kunit *test)
 		KUNIT_EXPECT_EQ(test, dt->iommu->mapped, 0);
 }
 
+/* Of a range that was walked here and there, what lies between is not its own. */
+static void dma_test_failure_keeps_gaps(struct kunit *test)
+{
+	unsigned long wanted[BITS_TO_LONGS(DMA_TEST_PAGES)] = {};
+	struct dma_test *dt = dma_test_begin(test);
+	struct hmm_extent some[] = {
+		{ .start = dma_test_va(dt, 0), .npages = 4 },
+		{ .start = dma_test_va(dt, 2 * SLOT_PAGES), .npages = 1 },
+	};
+	struct hmm_range range = {
+		.start = some[0].start, .end = dt->view.end,
+		.next = dt->view.end, .wanted = wanted,
+		.extents = some, .max_extents = 2, .nr_extents = 2,
+	};
+
+	dma_test_set(dt, 0, 4, dt->pages + 100, DMA_TEST_W);
+	dma_test_set(dt, 8, 4, dt->pages + 8, DMA_TEST_W);
+	some[0].entry = dt->found[0];
+	some[1].entry = (dt->pages + 200) | DMA_TEST_W;
+	bitmap_set(wanted, 0, 4);
+	__set_bit(2 * SLOT_PAGES, wanted);
+	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 8, 12, 0), 0);
+	/* No table for the last one. */
+	KUNIT_EXPECT_EQ(test, dma_test_map_range(dt, &range, 0), -EAGAIN);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES), 4);
+	dma_test_expect_pages(dt, 8, 12, true);
+}
+
 /* ---- Random operations against a model ---- */
 
 /* May @page and the next one be in one link? */
@@ -2488,6 +2516,7 @@ static struct kunit_case dma_test_cases[] = {
 	KUNIT_CASE_PARAM(dma_test_fail_sync, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_fail_collapse, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_failure_takes_old, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_failure_keeps_gaps, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_random_operations, dma_test_gen_params),
 	{}
 };

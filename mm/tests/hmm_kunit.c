@@ -544,13 +544,14 @@ static void hmm_test_pte_wanted(struct kunit *test)
 	ht->range.hmm_pfns = NULL;
 	ht->range.extents = ht->extents;
 	ht->range.max_extents = 2;
-	ht->range.wanted = &wanted;
 	hmm_test_request(test, 0, 0);
+	ht->range.wanted = &wanted;
 	for (i = 0; i < 2; i++) {
-		next = hmm_next_wanted(&ht->hw, hmm_test_addr(i ? 3 : 0),
-				       ht->range.end);
+		next = hmm_test_addr(i ? 3 : 0);
+		end = ht->range.end;
+		hmm_find_wanted(&ht->hw, &next, &end);
 		KUNIT_EXPECT_EQ(test, next, hmm_test_addr(i ? 4 : 1));
-		end = hmm_wanted_end(&ht->hw, next, ht->range.end);
+		KUNIT_EXPECT_EQ(test, end, hmm_test_addr(i ? 5 : 3));
 		KUNIT_EXPECT_EQ(test, 0,
 				hmm_pte_step(&ht->walk, &ptes[i ? 4 : 1], &next,
 					     end));
@@ -561,8 +562,9 @@ static void hmm_test_pte_wanted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, ht->extents[0].npages, 2);
 	KUNIT_EXPECT_EQ(test, ht->extents[1].start, hmm_test_addr(4));
 	KUNIT_EXPECT_EQ(test, ht->extents[1].npages, 1);
-	KUNIT_EXPECT_EQ(test, ht->range.end,
-			hmm_next_wanted(&ht->hw, next, ht->range.end));
+	end = ht->range.end;
+	hmm_find_wanted(&ht->hw, &next, &end);
+	KUNIT_EXPECT_EQ(test, next, end);
 }
 
 /* Pages on both sides of a gap are two extents, and holes are none. */
@@ -574,8 +576,8 @@ static void hmm_test_wanted(struct kunit *test)
 	ht->range.hmm_pfns = NULL;
 	ht->range.extents = ht->extents;
 	ht->range.max_extents = HMM_TEST_NPAGES;
-	ht->range.wanted = &wanted;
 	hmm_test_request(test, 0, 0);
+	ht->range.wanted = &wanted;
 	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(1),
 					  hmm_test_addr(2), entry));
 	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(2),
@@ -889,9 +891,9 @@ static void hmm_test_bad_arrays(struct kunit *test)
 	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
 	ht->range.wanted = ht->pfns;
 	KUNIT_EXPECT_TRUE(test, hmm_range_is_sane(&ht->range));
-	ht->range.default_flags = HMM_TEST_READ;
-	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
-	ht->range.default_flags = 0;
+	/* Not for a fault. */
+	KUNIT_EXPECT_EQ(test, -EINVAL, hmm_walk_init(&ht->hw, &ht->range, true,
+						     HZ));
 	ht->range.hmm_pfns = ht->pfns;
 	KUNIT_EXPECT_FALSE(test, hmm_range_is_sane(&ht->range));
 	ht->range.hmm_pfns = NULL;

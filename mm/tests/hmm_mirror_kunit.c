@@ -480,7 +480,7 @@ static void mirror_test_prefetch_nothing(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mt->writable, MIRROR_TEST_PAGES - 10);
 }
 
-/* Pages that are wanted, and what is contiguous with them in one page table. */
+/* Of small pages those that are wanted, whatever is contiguous with them. */
 static void mirror_test_prefetch_wanted(struct kunit *test)
 {
 	static const unsigned long some[] = { 3, 9, MIRROR_TEST_PAGES - 20 };

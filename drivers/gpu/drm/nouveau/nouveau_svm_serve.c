@@ -5,7 +5,8 @@
  * What the page table of the GPU needs is allocated first; the mirror then tells,
  * under the update lock, by which addresses the GPU reaches what is present; these
  * are given to nvkm before the lock is released. That is one call for all faults of
- * a window. What is left is made present, span by span, and given in the same way.
+ * a window that write, and one for those that read. What is left is made present,
+ * span by span, and given in the same way.
  * A block of which the mirror has a leaf gets one large entry. An invalidation of
  * any part of that takes it as a whole: the rest comes back with the next fault.
  *
@@ -37,12 +38,14 @@
  * @faults: the faults
  * @nr: how many
  * @lost: how often invalidations have won, in all windows of the batch
+ * @drops: &hmm_dma_view.drops of the mirror when late faults were looked for
  */
 struct svm_call {
 	struct nouveau_svm_window *window;
 	struct nouveau_svm_fault **faults;
 	unsigned int nr;
 	unsigned int lost;
+	unsigned long drops;
 };
 
 static unsigned int svm_mirror_flags(enum nouveau_svm_need need)
@@ -211,6 +214,11 @@ static bool svm_failed(struct svm_call *call, unsigned long va,
 	return !final;
 }
 
+static bool svm_has_lost(const struct svm_call *call)
+{
+	return call->lost >= LOST_TRIES;
+}
+
 /* Serve a span that needs reading or writing. */
 static void svm_serve_span(struct svm_call *call,
 			   const struct nouveau_svm_span *span)
@@ -221,8 +229,11 @@ static void svm_serve_span(struct svm_call *call,
 	while (va < span->end) {
 		nouveau_svm_block(call->window, va, &start, &end);
 		ret = svm_serve_first(call, va, min(end, span->end), span->need);
-		if (ret < 0 && !svm_failed(call, va, span, ret))
-			return;
+		if (ret < 0 && !svm_failed(call, va, span, ret)) {
+			if (ret != -EBUSY || svm_has_lost(call))
+				return;
+			ret = end - va;	/* another block may be quiet */
+		}
 		va += max_t(long, ret, PAGE_SIZE);
 	}
 }
@@ -260,7 +271,8 @@ static void svm_serve_atomic_span(struct svm_call *call,
 
 	for (va = span->start; va < span->end; va += PAGE_SIZE) {
 		ret = svm_serve_atomic(call, va);
-		if (ret && !svm_failed(call, va, span, ret))
+		if (ret && !svm_failed(call, va, span, ret) &&
+		    (ret != -EBUSY || svm_has_lost(call)))
 			return;
 	}
 }
@@ -387,8 +399,27 @@ static void svm_skip_large(struct svm_call *call)
 	struct nouveau_svm_window *window = call->window;
 
 	mutex_lock(&window->mirror.lock);
+	call->drops = window->mirror.view.drops;
 	if (!bitmap_empty(window->large, NOUVEAU_SVM_BLOCKS))
 		svm_mark_served(call, NULL, 0);
+	mutex_unlock(&window->mirror.lock);
+}
+
+/* Unless a write has taken the large entry meanwhile. */
+static void svm_recheck_large(struct svm_call *call)
+{
+	struct nouveau_svm_window *window = call->window;
+	struct nouveau_svm_fault *fault;
+	unsigned int i;
+
+	mutex_lock(&window->mirror.lock);
+	for (i = 0; i < call->nr && call->drops != window->mirror.view.drops;
+	     i++) {
+		fault = call->faults[i];
+		if (nouveau_svm_fault_need(fault) < NOUVEAU_SVM_WRITE &&
+		    !test_bit(nouveau_svm_block_nr(fault->addr), window->large))
+			fault->served = false;
+	}
 	mutex_unlock(&window->mirror.lock);
 }
 
@@ -431,11 +462,6 @@ static void svm_serve_many(struct svm_call *call, bool write)
 	hmm_mirror_unlock(&window->mirror);
 }
 
-static bool svm_has_lost(const struct svm_call *call)
-{
-	return call->lost >= LOST_TRIES;
-}
-
 static void svm_serve_one(struct svm_call *call,
 			  const struct nouveau_svm_span *span)
 {
@@ -463,7 +489,7 @@ static int svm_reserve_block(struct svm_call *call, unsigned long addr)
  */
 static bool svm_reserve(struct svm_call *call)
 {
-	unsigned long start, end = 0;
+	unsigned long start = 0, end = 0;
 	unsigned int i;
 	int ret = 0;
 
@@ -539,10 +565,11 @@ static void svm_serve_window(struct svm_call *call)
 
 	svm_serve_atomics(call);
 	svm_skip_large(call);
-	if (many)
+	if (many && !svm_has_lost(call))
 		svm_serve_many(call, true);
 	svm_serve_spans(call, true);
-	if (many)
+	svm_recheck_large(call);
+	if (many && !svm_has_lost(call))
 		svm_serve_many(call, false);
 	svm_serve_spans(call, false);
 	call->window->leaves = svm_is_large(call->window,

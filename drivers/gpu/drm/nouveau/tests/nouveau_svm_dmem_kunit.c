@@ -71,6 +71,15 @@ static u64 dmem_phys(struct dmem_test *dt, unsigned long page)
 	return nouveau_svm_fake_phys(&dt->gpu.fake, dmem_va(page));
 }
 
+static bool dmem_in_vram(struct dmem_test *dt, unsigned long page)
+{
+	u64 entry = dmem_entry(dt, page);
+
+	return entry &&
+	       (entry & GP100_PTE_APERTURE) == GP100_PTE_APERTURE_VRAM &&
+	       !(entry & (GP100_PTE_READ_ONLY | GP100_PTE_VOL));
+}
+
 /* Memory that is copied is in motion: whoever is mapped to it reads or writes junk. */
 static void dmem_at_launch(struct nouveau_svm_fake_vram *vram,
 			   const struct nouveau_svm_fake_launch *launch)
@@ -85,7 +94,8 @@ static void dmem_at_launch(struct nouveau_svm_fake_vram *vram,
 		dt->host = launch->dst;
 	for (page = 0; page < DMEM_PAGES; page++) {
 		phys = dmem_phys(dt, page);
-		if (phys && phys >= src && phys < src + launch->size)
+		if (phys && phys >= src && phys < src + launch->size &&
+		    dmem_in_vram(dt, page) == launch->src_vram)
 			dt->reached++;
 	}
 }
@@ -141,6 +151,10 @@ static void dmem_exit(struct kunit *test)
 
 	if (!dt || !dt->begun)
 		return;
+	/* The mm may be torn down just now, and with it what is looked at. */
+	dt->vram.at_launch = NULL;
+	dt->vram.stalled = false;
+	dt->vram.emit_error = 0;
 	dmem_end_vram(dt);
 	if (dt->shared)
 		nouveau_svm_fake_gpu_unshare(&dt->gpu);
@@ -163,7 +177,10 @@ static struct dmem_test *dmem_share(struct kunit *test)
 {
 	struct dmem_test *dt = test->priv;
 
-	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
+	if (!current->mm)
+		KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
+	if (!(current->mm->def_flags & VM_HUGEPAGE))
+		current->mm->def_flags |= VM_NOHUGEPAGE;
 	dmem_mmap(dt);
 	KUNIT_ASSERT_EQ(test, 0, nouveau_svm_fake_gpu_share(&dt->gpu));
 	dt->shared = true;
@@ -173,6 +190,8 @@ static struct dmem_test *dmem_share(struct kunit *test)
 /* The same, in leaves. */
 static struct dmem_test *dmem_share_thp(struct kunit *test)
 {
+	if (!has_transparent_hugepage())
+		kunit_skip(test, "no THP");
 	KUNIT_ASSERT_EQ(test, 0, kunit_attach_mm());
 	current->mm->def_flags |= VM_HUGEPAGE;
 	return dmem_share(test);
@@ -281,15 +300,6 @@ static void dmem_to_vram(struct dmem_test *dt, unsigned long page,
 {
 	KUNIT_EXPECT_EQ(dt->test, dmem_migrate(dt, page, end), end - page);
 	dmem_prefetch(dt, page, end);
-}
-
-static bool dmem_in_vram(struct dmem_test *dt, unsigned long page)
-{
-	u64 entry = dmem_entry(dt, page);
-
-	return entry &&
-	       (entry & GP100_PTE_APERTURE) == GP100_PTE_APERTURE_VRAM &&
-	       !(entry & (GP100_PTE_READ_ONLY | GP100_PTE_VOL));
 }
 
 /* Where the GPU finds a page in its own memory. */
@@ -679,6 +689,15 @@ static void dmem_test_killed(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dmem_migrate(dt, 4, 8), 0);
 	dmem_cpu_expect(dt, 4, 8);
 	dt->vram.fctx->killed = 0;
+
+	/* It may be that nothing fits in any more. */
+	atomic_set(&dt->vram.chan.killed, 1);
+	dt->vram.emit_error = -EBUSY;
+	KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(0));
+	KUNIT_EXPECT_EQ(test, dmem_migrate(dt, 4, 8), 0);
+	dmem_cpu_expect(dt, 4, 8);
+	dt->vram.emit_error = 0;
+	atomic_set(&dt->vram.chan.killed, 0);
 	dmem_cpu_expect(dt, 0, 4);
 	dmem_expect_stayed(dt, 4, 8, SZ_4K);
 }
@@ -700,8 +719,9 @@ static void dmem_late(struct dmem_test *dt, bool stalled)
 	dt->vram.emit_error = 0;
 	dt->vram.stalled = false;
 	dmem_gpu_expect_none(dt, 2, 3);
+	KUNIT_ASSERT_NE(test, dt->host, 0);
 	page = pfn_to_page(PHYS_PFN(dt->host));
-	KUNIT_EXPECT_EQ(test, page_count(page), 1);
+	KUNIT_ASSERT_EQ(test, page_count(page), 1);
 
 	nouveau_svm_fake_vram_run(&dt->vram);
 	KUNIT_EXPECT_EQ(test, *(u64 *)page_address(page), dmem_value(2, 0));
@@ -732,7 +752,7 @@ static void dmem_test_late_there(struct kunit *test)
 	dt->vram.emit_error = -EBUSY;
 	KUNIT_EXPECT_EQ(test, dmem_migrate(dt, 0, 4), 0);
 	dt->vram.emit_error = 0;
-	KUNIT_EXPECT_EQ(test, dt->vram.nr_launches, 4);
+	KUNIT_ASSERT_EQ(test, dt->vram.nr_launches, 4);
 	/* What may still be read stays mapped, and is for us to unmap. */
 	for (i = 0; i < 4; i++)
 		dma_unmap_page(dt->gpu.fake.dev, dt->vram.launches[i].src,

@@ -271,12 +271,14 @@ static int vram_fence_emit(struct nouveau_fence *fence)
 	struct nouveau_channel *chan = unrcu_pointer(fence->channel);
 	struct nouveau_svm_fake_vram *vram = vram_of_chan(chan);
 
+	if (!mutex_is_locked(&vram->chan.cli->mutex))
+		vram_error(vram, "the channel is not locked\n");
 	vram_consume(vram);
+	/* A channel that is dead copies nothing, also not later. */
+	if (vram->fctx->killed || atomic_read(&chan->killed))
+		vram->nr_launches = 0;
 	if (vram->emit_error)
 		return vram->emit_error;
-	/* A channel that is dead copies nothing, also not later. */
-	if (vram->fctx->killed)
-		vram->nr_launches = 0;
 	vram->emitted = fence->base.seqno;
 	return 0;
 }
