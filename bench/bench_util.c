@@ -213,3 +213,30 @@ bool wanted(const char *name, char **names)
 		names++;
 	return *names;
 }
+
+bool counting;
+
+static void measure_all(const char *what, size_t nr,
+			const char *(*name)(size_t backing),
+			void (*measure)(size_t backing), char **names)
+{
+	size_t b;
+
+	for (b = 0; b < nr; b++) {
+		if (!wanted(name(b), names))
+			continue;
+		printf("# RUN %s %s, pass %d\n", what, name(b), counting + 1);
+		fflush(stdout);
+		measure(b);
+	}
+}
+
+void measure_and_count(const char *what, size_t nr,
+		       const char *(*name)(size_t backing),
+		       void (*measure)(size_t backing), char **names)
+{
+	measure_all(what, nr, name, measure, names);
+	count_hmm_calls();
+	counting = true;
+	measure_all(what, nr, name, measure, names);
+}

@@ -57,4 +57,13 @@ __u64 hmm_calls(void);
 /* Is @name one of @names, which end with %NULL, or are there none? */
 bool wanted(const char *name, char **names);
 
+/*
+ * Measure each of @nr backings that is one of @names, and then once more what it
+ * counts: @counting says which. @name and @measure take the number of a backing.
+ */
+extern bool counting;
+void measure_and_count(const char *what, size_t nr,
+		       const char *(*name)(size_t backing),
+		       void (*measure)(size_t backing), char **names);
+
 #endif /* HMM_BENCH_UTIL_H */

@@ -101,7 +101,6 @@ static struct results {
 static const char usage[] = "usage: nouveau-bench [-k KERNEL] [BACKING...]\n";
 static const char *kernel = "?";
 static int pagemap;
-static bool counting;
 
 /* ---- memory ---- */
 
@@ -275,25 +274,22 @@ static void report_backing(const struct backing *b, const struct results *res)
 	}
 }
 
-/* Both passes; the second one adds what it counts. */
+static const char *backing_name(size_t b)
+{
+	return backings[b].name;
+}
+
+static void measure_backing(size_t b)
+{
+	run(&backings[b], &results[b]);
+}
+
 static void bench(char **names)
 {
-	size_t b, pass;
+	size_t b;
 
-	for (pass = 0; pass < 2; pass++) {
-		if (pass) {
-			count_hmm_calls();
-			counting = true;
-		}
-		for (b = 0; b < ARRAY_SIZE(backings); b++) {
-			if (!wanted(backings[b].name, names))
-				continue;
-			printf("# RUN nouveau %s, pass %zu\n", backings[b].name,
-			       pass + 1);
-			fflush(stdout);
-			run(&backings[b], &results[b]);
-		}
-	}
+	measure_and_count("nouveau", ARRAY_SIZE(backings), backing_name,
+			  measure_backing, names);
 	for (b = 0; b < ARRAY_SIZE(backings); b++) {
 		if (wanted(backings[b].name, names))
 			report_backing(&backings[b], &results[b]);

@@ -85,7 +85,6 @@ static const char usage[] =
 	"usage: rdma-bench [-k KERNEL] [-d DEVICE] [-g GID_INDEX] [BACKING...]\n";
 static const char *kernel = "?", *device = "rxe0";
 static int gid_index, pagemap;
-static bool counting;
 
 static struct ibv_context *context;
 static struct ibv_pd *pd;
@@ -363,27 +362,27 @@ static void report(const struct backing *b, const struct row *r,
 	printf("\"hmm_calls\":%llu}\n", res->calls);
 }
 
-/* Both passes of all rows; those of the second one add what they count. */
+static struct result results[ARRAY_SIZE(backings)][ARRAY_SIZE(rows)];
+
+static const char *backing_name(size_t b)
+{
+	return backings[b].name;
+}
+
+static void measure_backing(size_t b)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(rows); i++)
+		run(&backings[b], &rows[i], &results[b][i]);
+}
+
 static void bench(char **names)
 {
-	static struct result results[ARRAY_SIZE(backings)][ARRAY_SIZE(rows)];
-	size_t b, i, pass;
+	size_t b, i;
 
-	for (pass = 0; pass < 2; pass++) {
-		if (pass) {
-			count_hmm_calls();
-			counting = true;
-		}
-		for (b = 0; b < ARRAY_SIZE(backings); b++) {
-			if (!wanted(backings[b].name, names))
-				continue;
-			printf("# RUN RDMA %s, pass %zu\n", backings[b].name,
-			       pass + 1);
-			fflush(stdout);
-			for (i = 0; i < ARRAY_SIZE(rows); i++)
-				run(&backings[b], &rows[i], &results[b][i]);
-		}
-	}
+	measure_and_count("RDMA", ARRAY_SIZE(backings), backing_name,
+			  measure_backing, names);
 	for (b = 0; b < ARRAY_SIZE(backings); b++) {
 		for (i = 0; i < ARRAY_SIZE(rows); i++) {
 			if (results[b][i].repeat)

@@ -13,10 +13,7 @@ program=$2
 kernel=$3
 shift 3
 
-thp=/sys/kernel/mm/transparent_hugepage
-echo madvise >$thp/enabled
-echo always >$thp/defrag
-echo 0 >$thp/khugepaged/defrag
-echo 4000000000 >$thp/khugepaged/scan_sleep_millisecs
+# shellcheck source-path=SCRIPTDIR source=bench-thp.sh
+. "$HARNESS/guest/bench-thp.sh"
 insmod "$module"
 exec "$program" -k "$kernel" "$@"

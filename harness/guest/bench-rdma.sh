@@ -14,10 +14,7 @@ shift 2
 # shellcheck source-path=SCRIPTDIR source=rdma-net.sh
 . "$HARNESS/guest/rdma-net.sh"
 
-thp=/sys/kernel/mm/transparent_hugepage
-echo madvise >$thp/enabled
-echo always >$thp/defrag
-echo 0 >$thp/khugepaged/defrag
-echo 4000000000 >$thp/khugepaged/scan_sleep_millisecs
+# shellcheck source-path=SCRIPTDIR source=bench-thp.sh
+. "$HARNESS/guest/bench-thp.sh"
 rdma_net
 exec "$program" -k "$kernel" -d rxe0 -g "$RDMA_GID" "$@"

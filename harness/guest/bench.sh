@@ -25,11 +25,8 @@ step() {
 	}
 }
 
-thp=/sys/kernel/mm/transparent_hugepage
-echo madvise >$thp/enabled
-echo always >$thp/defrag
-echo 0 >$thp/khugepaged/defrag
-echo 4000000000 >$thp/khugepaged/scan_sleep_millisecs
+# shellcheck source-path=SCRIPTDIR source=bench-thp.sh
+. "$HARNESS/guest/bench-thp.sh"
 
 step insmod "$module"
 [ -b /dev/pmem0 ] || {

@@ -6,9 +6,9 @@
  * under the update lock, by which addresses the GPU reaches what is present; these
  * are given to nvkm before the lock is released. That is one call for all faults of
  * a window that write, and one for those that read. What is left is made present,
- * span by span, and given in the same way.
- * A block of which the mirror has a leaf gets one large entry. An invalidation of
- * any part of that takes it as a whole: the rest comes back with the next fault.
+ * span by span, and given in the same way. A block of which the mirror has a leaf
+ * gets one large entry. An invalidation of any part of that takes it as a whole:
+ * the rest comes back with the next fault.
  *
  * A batch of faults is served under nouveau_svm_space.lock, and so is each block of
  * a prefetch.
@@ -413,13 +413,15 @@ static void svm_recheck_large(struct svm_call *call)
 	unsigned int i;
 
 	mutex_lock(&window->mirror.lock);
-	for (i = 0; i < call->nr && call->drops != window->mirror.view.drops;
-	     i++) {
+	if (call->drops == window->mirror.view.drops)
+		goto unlock;
+	for (i = 0; i < call->nr; i++) {
 		fault = call->faults[i];
 		if (nouveau_svm_fault_need(fault) < NOUVEAU_SVM_WRITE &&
 		    !test_bit(nouveau_svm_block_nr(fault->addr), window->large))
 			fault->served = false;
 	}
+unlock:
 	mutex_unlock(&window->mirror.lock);
 }
 

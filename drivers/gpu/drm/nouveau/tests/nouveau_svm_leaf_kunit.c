@@ -265,6 +265,26 @@ static void svm_leaf_shmem_shifted(struct kunit *test)
 	svm_test_expect_none(st, 5, 6);
 }
 
+/* A write splits the leaf that serves a read of the same batch. */
+static void svm_leaf_private(struct kunit *test)
+{
+	struct svm_test *st = svm_test_share_fs(test, "tmpfs", "huge=always", 0,
+						SVM_TEST_BLOCK_PAGES);
+
+	svm_test_cpu_write(st, 0, SVM_TEST_BLOCK_PAGES);
+	KUNIT_ASSERT_EQ(test, svm_test_va(0),
+			vm_mmap(st->file, svm_test_va(0), SZ_2M,
+				PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+				0));
+	KUNIT_EXPECT_EQ(test, svm_test_one(st, 3, NOUVEAU_FAULT_READ), 0);
+	KUNIT_EXPECT_EQ(test, svm_test_size(st, 3), SZ_2M);
+	svm_test_fault(st, 5, NOUVEAU_FAULT_READ);
+	svm_test_fault(st, 9, NOUVEAU_FAULT_WRITE);
+	svm_test_served(st);
+	svm_test_expect(st, 5, 6, false);
+	svm_test_expect(st, 9, 10, true);
+}
+
 static void svm_leaf_hugetlb(struct kunit *test)
 {
 	struct svm_test *st = svm_test_share_fs(test, "hugetlbfs",
@@ -340,6 +360,7 @@ static struct kunit_case svm_leaf_cases[] = {
 	KUNIT_CASE(svm_leaf_at_edge),
 	KUNIT_CASE(svm_leaf_shmem),
 	KUNIT_CASE(svm_leaf_shmem_shifted),
+	KUNIT_CASE(svm_leaf_private),
 	KUNIT_CASE(svm_leaf_hugetlb),
 	KUNIT_CASE(svm_leaf_hugetlb_1g),
 	{}
