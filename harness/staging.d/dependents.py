@@ -113,15 +113,16 @@ def words(path, raw):
 
 
 def visible(where, path, kind):
-    """Can the file use what stands there? A header outside include/ is for its
-    folder and those below."""
+    """Can the file use what stands there? A header is for its folder and those
+    below, one in an include/ for those beside that."""
     if kind == 'config':
         return not path.endswith('.rst')
     if not path.endswith(('.c', '.h')):
         return False
     if where.endswith('.c'):
         return where == path
-    return where.startswith('include/') or path.startswith(where.rsplit('/', 1)[0] + '/')
+    folder = where.rsplit('/', 1)[0]
+    return path.startswith(re.sub(r'(^|/)include(/.*)?$', r'\1', folder + '/'))
 
 
 @functools.lru_cache(maxsize=None)

@@ -150,6 +150,8 @@ table { border-collapse: collapse; font-size: .85rem; overflow-wrap: normal; }
 th, td { padding: .15rem .4rem; border: 1px solid var(--line); text-align: left; }
 td { text-align: center; } td.FAIL, td.OPEN { font-weight: 700; }
 th.v { writing-mode: vertical-rl; }
+@media (max-width: 36rem) {
+  table { font-size: .7rem; } th, td { padding: .1rem .12rem; } tr > :first-child { max-width: 8.5rem; } }
 @media print {
   :root { color-scheme: light; --bad: #000; --open: #000; --good: #000; }
   body { max-width: none; padding: 0; font-size: 9.5pt; }
