@@ -843,8 +843,9 @@ static void hmm_dma_unmap_walked(const struct hmm_range *range,
  * Maps the pages of @range with %HMM_PFN_VALID that are not mapped, read-only
  * ones for reading only. What is mapped and still serves stays as it is. A page
  * that is mapped for reading and is now to be written is unmapped before, as by
- * hmm_range_dma_unmap(), and so are read-only pieces of a leaf that can now be
- * mapped as a whole.
+ * hmm_range_dma_unmap(), and so are pieces of 2 MiB (with 4 KiB pages) that can now
+ * be mapped as a whole, unless the device may write to some of them and @flags say
+ * %HMM_DMA_READ_ONLY.
  *
  * Each contiguous run is one link of the DMA API, within a leaf from 2 MiB on or
  * within aligned 2 MiB otherwise (with 4 KiB pages). All of them are made known to

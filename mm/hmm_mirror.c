@@ -522,10 +522,10 @@ static int __hmm_mirror_fault(struct hmm_mirror_call *call,
  * for the device, for writing too if that was asked for, and nothing of that can
  * change before hmm_mirror_unlock(). The caller meanwhile goes through
  * hmm_mirror_next_run() and fills its device's page table. With
- * %HMM_MIRROR_PREFETCH or %HMM_MIRROR_PARTIAL pages may be missing, others behind
- * them be mapped, which hmm_mirror_next_run() shows. So it does for device-private
- * pages of &hmm_mirror.owner that are to be written and are not writable: a matter
- * for the driver.
+ * %HMM_MIRROR_PREFETCH or %HMM_MIRROR_PARTIAL pages may be missing, or be mapped
+ * for reading only, and others behind them be mapped, which hmm_mirror_next_run()
+ * shows. So it does for device-private pages of &hmm_mirror.owner that are to be
+ * written and are not writable: a matter for the driver.
  *
  * Pages that are mapped already cost next to nothing, so it is cheap to ask for
  * more than the device has asked for. &hmm_mirror_ops.invalidate is called for
@@ -572,10 +572,12 @@ EXPORT_SYMBOL_GPL(hmm_mirror_fault);
  *
  * As hmm_mirror_fault() with %HMM_MIRROR_PREFETCH, for pages that are wanted, and
  * for all of a hugetlb page, or a leaf from the size of a PMD on, that has one, as
- * far as it is in the range. For a device that has faulted here and there: there is one walk, which
- * leaves out what is not wanted, so the range can be as large as the window. What
- * is linked to a page that is now to be written is taken from the device, and comes
- * back only if it is wanted. On an error what is wanted is unmapped, no more.
+ * far as it is in the range. For a device that has faulted here and there: there is
+ * one walk, which leaves out what is not wanted, so the range can be as large as the
+ * window. What is linked to a page that is now to be written is taken from the
+ * device, and comes back only if it is wanted. If the mapping for DMA fails, what is
+ * wanted is unmapped, no more. It is not tried again if there is no memory for page
+ * tables of the IOMMU.
  *
  * Context: As hmm_mirror_fault().
  *

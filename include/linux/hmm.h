@@ -202,7 +202,8 @@ struct hmm_range {
 	unsigned long default_flags;
 	/**
 	 * @pfn_flags_mask: Which of the two flags an entry of @hmm_pfns may
-	 * ask for in addition. With 0, entries need not be initialised.
+	 * ask for in addition. With 0, entries need not be initialised, but
+	 * for the flags of the DMA layer if the caller looks at these.
 	 */
 	unsigned long pfn_flags_mask;
 	/**
@@ -228,7 +229,7 @@ struct hmm_range {
 	 * lies between them is not looked at. It must not change meanwhile.
 	 */
 	const unsigned long *wanted;
-	/** @max_extents: Size of @extents in entries. */
+	/** @max_extents: Size of @extents in entries, 0 without. */
 	unsigned int max_extents;
 	/** @nr_extents: (out) Entries of @extents that are set, 0 on error. */
 	unsigned int nr_extents;

@@ -110,8 +110,8 @@ enum hmm_dma_kind {
  * @npages: length in pages, at least 1
  * @addr: DMA address of the first byte; those of the others follow. 0 if the view
  *	has no device or @kind is %HMM_DMA_PRIVATE.
- * @pfn: pfn of the first page. Those of the others follow only if the run's @addr
- *	is 0: behind an IOMMU pages need not be physically contiguous.
+ * @pfn: pfn of the first page. Those of the others are sure to follow only if the
+ *	run's @addr is 0: behind an IOMMU pages need not be physically contiguous.
  * @kind: see &enum hmm_dma_kind
  * @order: Each block of 1 << order pages of the run, aligned to its size in the
  *	address space, is physically contiguous and is unmapped as a whole only.

@@ -46,7 +46,8 @@
  * - allocate memory, unless with %GFP_NOWAIT: tables are allocated before
  *   hmm_mirror_fault() is called;
  * - touch user memory, or take the mmap lock;
- * - call hmm_mirror_init(), hmm_mirror_fault() or hmm_mirror_destroy();
+ * - call hmm_mirror_init(), hmm_mirror_fault(), hmm_mirror_prefetch() or
+ *   hmm_mirror_destroy();
  * - move pages, by migrate_vma_setup() for instance, the driver's own included:
  *   invalidate() is called for these as for any other change;
  * - drop a reference to the address space by mmput();
@@ -54,8 +55,8 @@
  *
  * The driver may take the lock by itself, to look at its page table or to let a
  * device go on that accesses memory by the CPU. Locks of the driver that it
- * holds when it calls one of the three functions are outer ones and must not be
- * taken by invalidate().
+ * holds when it calls one of these functions are outer ones and must not be taken
+ * by invalidate().
  */
 
 /**
@@ -71,9 +72,9 @@
  * mirror itself stays.
  *
  * hmm_mirror_destroy() may come before that, at the same time or later. First the
- * driver stops what calls hmm_mirror_fault(), and waits for it to end. When
- * hmm_mirror_destroy() returns, invalidate() is not running and is not called any
- * more, and the memory of the mirror may be freed.
+ * driver stops what calls hmm_mirror_fault() or hmm_mirror_prefetch(), and waits
+ * for it to end. When hmm_mirror_destroy() returns, invalidate() is not running and
+ * is not called any more, and the memory of the mirror may be freed.
  */
 
 /**
@@ -214,7 +215,8 @@ struct hmm_mirror {
  *	set and the page is writable, and make nothing present. Memory that the
  *	device cannot reach is left out.
  * @HMM_MIRROR_PARTIAL: Keep what could be mapped before the first page that
- *	cannot be accessed, or that the device cannot reach, and report success if
+ *	cannot be accessed, that the device cannot reach, or at which the call
+ *	ended for another reason, be it time or a signal, and report success if
  *	that is at least one page.
  * @HMM_MIRROR_FLAGS: Mask of all of them.
  */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * A driver that mirrors an address space, whole but small, to be read and copied.
- * It uses the HMM mirror layer, see Documentation/mm/hmm_mirror.rst.
+ * It uses the HMM mirror layer, see Documentation/mm/hmm.rst.
  *
  * The device is made up. It accesses memory of the process that has opened
  * /dev/hmm_skeleton, at addresses of that process: pread() has it read what is at

@@ -30,7 +30,7 @@
  *			to give a narrow DMA mask
  *
  * Names of tests that begin with "invariant" refer to what the layers keep
- * whatever happens, see Documentation/mm/hmm_mirror.rst. Needs root. Settings
+ * whatever happens, see Documentation/mm/hmm.rst. Needs root. Settings
  * that are changed (huge pages, swap) are put back at the end.
  */
 #include "kselftest_harness.h"
