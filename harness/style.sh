@@ -11,12 +11,10 @@ checkpatch() (
 	for checked; do :; done
 	cd "$TREE" || exit
 	words=$(mktemp)
-	"$HARNESS/words" "$dictionary" "$checked" >"$words"
-	rc=0
+	trap 'rm -f "$words"' EXIT
+	"$HARNESS/words" "$dictionary" "$checked" >"$words" || exit
 	perl scripts/checkpatch.pl --strict --codespell --codespellfile "$words" \
-		--terse --no-summary --quiet "$@" || rc=$?
-	rm -f "$words"
-	exit $rc
+		--terse --no-summary --quiet "$@"
 )
 
 kernel_doc() {
