@@ -83,15 +83,11 @@ static int odp_mirror_init(struct ib_umem_odp *odp, unsigned long start,
 			   unsigned long end)
 {
 	struct ib_device *dev = odp->umem.ibdev;
-	int ret;
 
 	/* For a device whose DMA addresses are the CPU's, nothing is mapped. */
-	ret = hmm_mirror_init(&odp->mirror, odp->umem.owning_mm,
-			      ib_uses_virt_dma(dev) ? NULL : dev->dma_device,
-			      &odp_mirror_ops, start, end);
-	if (!ret && odp->ops && odp->ops->peers)
-		hmm_mirror_allow_peers(&odp->mirror);
-	return ret;
+	return hmm_mirror_init(&odp->mirror, odp->umem.owning_mm,
+			       ib_uses_virt_dma(dev) ? NULL : dev->dma_device,
+			       &odp_mirror_ops, start, end);
 }
 
 static struct ib_umem_odp *odp_alloc(struct ib_device *device,
