@@ -41,6 +41,9 @@
 /* Measurements of populated memory; calls in each, so that it lasts a while. */
 #define REPEAT		5
 #define MAX_CALLS	64
+/* Folios of device memory at once, and how often. Each time it is mapped anew. */
+#define DEVICE_FOLIOS	32
+#define DEVICE_REPEAT	3
 #define PAGES_AT_ONCE	4096
 
 /**
@@ -483,6 +486,27 @@ static void bench_unpopulated(const struct backing *b, size_t size)
 	report(b, "fault", size, 1, repeat, fault, NULL);
 }
 
+/* Folios of device memory, which are no memory of ours. */
+static void bench_device_init(const struct backing *b)
+{
+	__u64 again = UINT64_MAX, first = UINT64_MAX;
+	struct hmm_bench_call call = {
+		.length = 2 * MB,
+		.op = HMM_BENCH_DEVICE_INIT,
+		.calls = DEVICE_FOLIOS,
+	};
+	unsigned int n;
+
+	for (n = 0; n < DEVICE_REPEAT && measure(b, &call); n++) {
+		if (call.cycles < again)
+			again = call.cycles;
+		if (call.unmap_cycles < first)
+			first = call.unmap_cycles;
+	}
+	report(b, "device-init", call.length, call.calls, n, again, NULL);
+	report(b, "device-init-first", call.length, call.calls, n, first, NULL);
+}
+
 static void bench(const struct backing *b)
 {
 	size_t size;
@@ -495,6 +519,8 @@ static void bench(const struct backing *b)
 	for (size = PAGE; size <= b->populated; size *= 4)
 		bench_populated(b, p, size);
 	unmap(p, b->populated);
+	if (!strcmp(b->name, "thp-2m"))
+		bench_device_init(b);
 
 	/* From 4K up by powers of four, as far as they are whole leaves. */
 	if (b->kind == ANON_SPLIT)

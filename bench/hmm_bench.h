@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Parts of the benchmark device: hmm_bench_main.c has the ioctl and the range
- * API, hmm_bench_dma.c what is measured of DMA mappings, hmm_bench_map_base.c
- * and hmm_bench_map_series.c the mappings, one of which is built.
+ * API, hmm_bench_dma.c what is measured of DMA mappings, hmm_bench_device.c of
+ * device memory, hmm_bench_map_base.c and hmm_bench_map_series.c have what differs
+ * between the kernels; one of them is built.
  *
  * bench_ctx::update_lock is what the HMM APIs call the driver's update lock. It
  * protects what is mapped.
@@ -17,7 +18,9 @@
 #include "hmm_bench_uapi.h"
 
 struct bench_map;
+struct dev_pagemap;
 struct device;
+struct page;
 
 /**
  * struct bench_ctx - state of one ioctl
@@ -51,7 +54,12 @@ int bench_dma_device(struct bench_ctx *ctx);
 int bench_dma(struct bench_ctx *ctx);
 int bench_gup_dma(struct bench_ctx *ctx);
 
+/* hmm_bench_device.c */
+int bench_device(struct bench_ctx *ctx);
+
 /* hmm_bench_map_base.c, hmm_bench_map_series.c */
+int bench_page_init(struct page *page, struct dev_pagemap *pgmap,
+		    unsigned int order);
 int bench_map_alloc(struct bench_ctx *ctx);
 void bench_map_free(struct bench_ctx *ctx);
 int bench_map_prepare(struct bench_ctx *ctx);

@@ -184,7 +184,8 @@ static bool bench_is_gup(struct bench_ctx *ctx)
 
 static bool bench_is_dma(struct bench_ctx *ctx)
 {
-	return ctx->call.op >= HMM_BENCH_GUP_DMA;
+	return ctx->call.op >= HMM_BENCH_GUP_DMA &&
+	       ctx->call.op <= HMM_BENCH_DMA_CYCLE;
 }
 
 /* With the notifier registered. */
@@ -246,7 +247,7 @@ static int bench_check(struct bench_ctx *ctx)
 {
 	struct hmm_bench_call *call = &ctx->call;
 
-	if (call->op > HMM_BENCH_DMA_CYCLE || !call->calls ||
+	if (call->op > HMM_BENCH_DEVICE_INIT || !call->calls ||
 	    call->calls > HMM_BENCH_MAX_CALLS)
 		return -EINVAL;
 	if (!call->length || !PAGE_ALIGNED(call->start | call->length) ||
@@ -283,7 +284,10 @@ static long bench_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	ret = bench_check(ctx);
 	if (ret)
 		goto out;
-	ret = bench_is_gup(ctx) ? bench_pin(ctx) : bench_hmm(ctx);
+	if (ctx->call.op == HMM_BENCH_DEVICE_INIT)
+		ret = bench_device(ctx);
+	else
+		ret = bench_is_gup(ctx) ? bench_pin(ctx) : bench_hmm(ctx);
 	if (!ret && copy_to_user(user, &ctx->call, sizeof(ctx->call)))
 		ret = -EFAULT;
 out:

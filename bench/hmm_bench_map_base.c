@@ -4,6 +4,7 @@
  * notifier is the one of the range; all is done under bench_ctx::update_lock.
  */
 #include <linux/hmm-dma.h>
+#include <linux/memremap.h>
 #include <linux/pci-p2pdma.h>
 #include <linux/slab.h>
 #include <linux/timex.h>
@@ -122,4 +123,12 @@ int bench_map_cycle(struct bench_ctx *ctx)
 	while (calls-- && !ret)
 		ret = bench_pfn_cycle(ctx);
 	return ret;
+}
+
+/* Device memory: this cannot fail. */
+int bench_page_init(struct page *page, struct dev_pagemap *pgmap,
+		    unsigned int order)
+{
+	zone_device_page_init(page, pgmap, order);
+	return 0;
 }

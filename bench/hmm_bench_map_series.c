@@ -8,6 +8,7 @@
 #include <linux/hmm_dma.h>
 #include <linux/hmm_mirror.h>
 #include <linux/jiffies.h>
+#include <linux/memremap.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/timex.h>
@@ -142,4 +143,11 @@ int bench_map_cycle(struct bench_ctx *ctx)
 		ret = bench_mirror_cycle(ctx);
 	hmm_mirror_destroy(mirror);
 	return ret;
+}
+
+/* Device memory. */
+int bench_page_init(struct page *page, struct dev_pagemap *pgmap,
+		    unsigned int order)
+{
+	return zone_device_page_init(page, pgmap, order);
 }

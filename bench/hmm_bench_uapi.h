@@ -23,6 +23,9 @@
  * @HMM_BENCH_DMA: DMA mapping of what HMM has found, and unmapping
  * @HMM_BENCH_DMA_INVALIDATE: DMA mapping, and unmapping of one page out of it
  * @HMM_BENCH_DMA_CYCLE: fault, DMA mapping and unmapping, all as @cycles
+ * @HMM_BENCH_DEVICE_INIT: handing out folios of device memory that are as long as
+ *	the range, where such folios were before; @unmap_cycles has the same where
+ *	only single pages were
  *
  * Those with a DMA mapping give -ENODEV if there is no device to do it for.
  */
@@ -35,6 +38,7 @@ enum hmm_bench_op {
 	HMM_BENCH_DMA,
 	HMM_BENCH_DMA_INVALIDATE,
 	HMM_BENCH_DMA_CYCLE,
+	HMM_BENCH_DEVICE_INIT,
 };
 
 /**
@@ -48,7 +52,7 @@ enum hmm_bench_op {
  * @writable: (out) pages that it reported as writable
  * @extents: (out) runs that it reported, 0 for the other operations
  * @unmap_cycles: (out) the same as @cycles for unmapping, where that is measured
- *	on its own
+ *	on its own, or as the operation says
  * @dropped: (out) pages that the device lost by @HMM_BENCH_DMA_INVALIDATE
  * @memory: (out) bytes that HMM kept of what was mapped
  */

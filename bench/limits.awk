@@ -36,6 +36,19 @@ function absolute_limits(    s) {
 	      call["base", "snapshot", "4k", 4096])
 }
 
+# A tenth of what the base needs, where such a folio was before; no more than it
+# needs where there was none.
+function device_limits(    s, most) {
+	s = 2 * MB
+	most = cost("base", "device-init", "thp-2m", s)
+	limit("device-init thp-2m, 2 MiB, limit is a tenth of the base",
+	      cost("series", "device-init", "thp-2m", s),
+	      most == "" ? "" : most / 10)
+	limit("device-init-first thp-2m, 2 MiB, limit is the base",
+	      cost("series", "device-init-first", "thp-2m", s),
+	      cost("base", "device-init-first", "thp-2m", s))
+}
+
 function dma_limits(    i, b, s, op, ops) {
 	split("dma-map dma-unmap dma-cycle", ops)
 	for (op = 1; op <= 3; op++) {
@@ -152,6 +165,7 @@ function compare(ops, tolerance, both, text,    i, n, over, large) {
 END {
 	print "\nLimits, instructions per 4K page if nothing else is said\n"
 	absolute_limits()
+	device_limits()
 	dma_limits()
 	all_rdma_limits()
 	nouveau_limits()
@@ -164,6 +178,8 @@ END {
 	compare(" nouveau-dense nouveau-sparse-16k nouveau-sparse-64k " \
 		"nouveau-sparse-256k nouveau-sparse-2m ",
 		1, 0, "faults of nouveau SVM at most as much as the base")
+	compare(" devmem-map devmem-unmap ", 1.01, 0,
+		"mapping 64 GiB of device memory at most 1% above the base")
 	compare(" gup gup-unmap populate rdma-write-pinned rdma-read-pinned ", 1.02, 1,
 		"control: what the series does not change is within 2%")
 	compare(" gup-map ", 1.02, 0,

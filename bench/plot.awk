@@ -51,6 +51,8 @@ END {
 	print "set xrange [3000:1.5e9]"
 	for (i = 1; i <= backings; i++) {
 		b = backing_name[i]
+		if (b ~ /^devdax/)
+			continue
 		curve("base", "snapshot", b, "snapshot, base", base)
 		curve("series", "snapshot", b, "snapshot, series", series)
 		curve("series", "snapshot-extents", b, "into extents", series " dt 3")
@@ -61,6 +63,8 @@ END {
 	}
 	for (i = 1; i <= backings; i++) {
 		b = backing_name[i]
+		if (b ~ /^devdax/)
+			continue
 		curve("base", "fault", b, "fault, base", base)
 		curve("series", "fault", b, "fault, series", series)
 		curve("base", "populate", b, "floor", "lc rgb '#808080' pt 5 ps 0.4")
@@ -68,6 +72,8 @@ END {
 	}
 	for (i = 1; i <= backings; i++) {
 		b = backing_name[i]
+		if (b ~ /^devdax/)
+			continue
 		curve("base", "dma-map", b, "DMA map, base", base)
 		curve("series", "dma-map", b, "DMA map, series", series)
 		curve("base", "dma-unmap", b, "unmap, base", base " dt 2")

@@ -14,6 +14,8 @@ function table_populated(whole,    i, b, size) {
 		"base", "series"
 	for (i = 1; i <= backings; i++) {
 		b = backing_name[i]
+		if (b ~ /^devdax/)
+			continue
 		size = whole ? 4096 : usual_size(b)
 		printf "%-14s %9s %9s %9s   %9s %9s   %9s\n", b,
 			populated("snapshot", "base", b, size, whole),
@@ -202,6 +204,21 @@ function table_nouveau_drops(    i) {
 		line_drop("protect-2m", backing_name[i], 2 * MB)
 }
 
+function table_devmem(    i, b, s) {
+	s = 65536 * MB
+	printf "%-14s  %9s %9s   %9s %9s\n", "", "map", "", "unmap", ""
+	printf "%-14s  %9s %9s   %9s %9s\n", "", "base", "series", "base", "series"
+	for (i = 1; i <= backings; i++) {
+		b = backing_name[i]
+		if (b ~ /^devdax/)
+			printf "%-14s  %9s %9s   %9s %9s\n", b,
+				short(cost("base", "devmem-map", b, s)),
+				short(cost("series", "devmem-map", b, s)),
+				short(cost("base", "devmem-unmap", b, s)),
+				short(cost("series", "devmem-unmap", b, s))
+	}
+}
+
 # One line of costs by size, unless nothing was measured.
 function line_by_size(backing, op, kernel, label,    size, text, any, v) {
 	for (size = 4096; size <= 1024 * MB; size *= 4) {
@@ -260,6 +277,8 @@ END {
 	table_nouveau_faults()
 	print "\nnouveau SVM: MADV_DONTNEED of 4K or of all of 2M that the GPU has (drop), or mprotect (protect): instructions of the call, those beyond the same without a GPU, calls of nvif, TLB flushes, pages that the GPU still reaches\n"
 	table_nouveau_drops()
+	print "\nDevice memory of 64 GiB, struct pages kept on the device: instructions per 4K page to bind the driver (map) and to unbind it\n"
+	table_devmem()
 	print "\nBy size of the range, instructions per 4K page\n"
 	table_by_size()
 }

@@ -271,7 +271,8 @@ static void hdma_fill_table(struct hdma_mirror *hm, unsigned long start,
 
 static struct hdma_mirror *hdma_mirror_new(struct hdma_dev *hd,
 					   unsigned long start,
-					   unsigned long length, int *result)
+					   unsigned long length, bool peers,
+					   int *result)
 {
 	struct hdma_mirror *hm = kzalloc_obj(*hm);
 
@@ -292,6 +293,8 @@ static struct hdma_mirror *hdma_mirror_new(struct hdma_dev *hd,
 		kfree(hm);
 		return NULL;
 	}
+	if (peers)
+		hmm_mirror_allow_peers(&hm->mirror);
 	return hm;
 }
 
@@ -666,7 +669,8 @@ static int hdma_ioctl_mirror(struct hdma_file *hf,
 
 	if (copy_from_user(&cmd, ucmd, sizeof(cmd)))
 		return -EFAULT;
-	if (cmd.reserved || cmd.length > HMM_DMA_TEST_MAX_LENGTH)
+	if (cmd.flags & ~HMM_DMA_TEST_PEERS ||
+	    cmd.length > HMM_DMA_TEST_MAX_LENGTH)
 		return -EINVAL;
 	cmd.result = 0;
 
@@ -675,7 +679,8 @@ static int hdma_ioctl_mirror(struct hdma_file *hf,
 		return -ENODEV;
 	if (hf->hm)
 		return -EBUSY;
-	hm = hdma_mirror_new(hf->hd, cmd.start, cmd.length, &cmd.result);
+	hm = hdma_mirror_new(hf->hd, cmd.start, cmd.length,
+			     cmd.flags & HMM_DMA_TEST_PEERS, &cmd.result);
 	if (IS_ERR(hm))
 		return PTR_ERR(hm);
 	hf->hm = hm;

@@ -51,11 +51,13 @@
  * @HMM_DMA_TEST_PARTIAL: HMM_MIRROR_PARTIAL
  * @HMM_DMA_TEST_NOFAULT: a result of -EFAULT, instead of a fault, if the device
  *	has no entry for the page
+ * @HMM_DMA_TEST_PEERS: hmm_mirror_allow_peers()
  */
 #define HMM_DMA_TEST_WRITE		_BITUL(0)
 #define HMM_DMA_TEST_PREFETCH		_BITUL(1)
 #define HMM_DMA_TEST_PARTIAL		_BITUL(2)
 #define HMM_DMA_TEST_NOFAULT		_BITUL(3)
+#define HMM_DMA_TEST_PEERS		_BITUL(4)
 
 /*
  * struct hmm_dma_test_mirror - mirror a window of the caller's memory
@@ -63,7 +65,7 @@
  * @start: (in) first byte, as for hmm_mirror_init()
  * @length: (in) bytes, at most HMM_DMA_TEST_MAX_LENGTH
  * @result: (out) of hmm_mirror_init()
- * @reserved: must be 0
+ * @flags: (in) HMM_DMA_TEST_PEERS
  *
  * A file can have one, which ends with it.
  *
@@ -73,7 +75,7 @@ struct hmm_dma_test_mirror {
 	__u64	start;
 	__u64	length;
 	__s32	result;
-	__u32	reserved;
+	__u32	flags;
 };
 
 /* enum hmm_dma_test_kind - enum hmm_dma_kind as user space sees it */

@@ -49,6 +49,7 @@
 #define CREATE_TRACE_POINTS
 #include <trace/events/hmm.h>
 
+#include "hmm_peer.h"
 #include "internal.h"
 
 /* What can be asked of a page, and what its entry shows, in the same bits. */
@@ -335,7 +336,7 @@ static int hmm_emit(struct hmm_walk *hw, unsigned long addr, unsigned long end,
 		return ret;
 
 	hw->addr = stop;
-	if (entry & HMM_PFN_ERROR)
+	if (entry & HMM_PFN_ERROR && !hmm_pfn_is_peer(entry))
 		return -EFAULT;
 
 	hw->pmdp = NULL;
@@ -344,24 +345,37 @@ static int hmm_emit(struct hmm_walk *hw, unsigned long addr, unsigned long end,
 }
 
 /*
- * Entry of a page table entry that is neither none nor present. The page table
- * lock keeps device pages and so their page map in place.
+ * Entry of a device-private page. The page table lock keeps it and so its page
+ * map in place. What its owner offers to nobody is absent to all others.
+ */
+static unsigned long hmm_private_entry(const struct hmm_walk *hw,
+				       softleaf_t leaf)
+{
+	unsigned long entry = softleaf_to_pfn(leaf) | HMM_PFN_VALID;
+	struct page *page = softleaf_to_page(leaf);
+
+	if (page_pgmap(page)->owner == hw->range->dev_private_owner)
+		entry |= HMM_ENTRY_OWN;
+	else if (hw->range->peer && !hmm_peer_ask(page, hw->range->peer, NULL))
+		entry |= HMM_PFN_PEER;
+	else
+		return 0;
+	if (softleaf_is_device_private_write(leaf))
+		entry |= HMM_PFN_WRITE;
+	return entry;
+}
+
+/*
+ * Entry of a page table entry that is neither none nor present, under the page
+ * table lock.
  */
 static unsigned long hmm_softleaf_entry(const struct hmm_walk *hw,
 					softleaf_t leaf)
 {
-	unsigned long entry;
-
 	switch (softleaf_type(leaf)) {
 	case SOFTLEAF_DEVICE_PRIVATE_READ:
 	case SOFTLEAF_DEVICE_PRIVATE_WRITE:
-		if (page_pgmap(softleaf_to_page(leaf))->owner !=
-		    hw->range->dev_private_owner)
-			return 0;
-		entry = softleaf_to_pfn(leaf) | HMM_PFN_VALID | HMM_ENTRY_OWN;
-		if (softleaf_is_device_private_write(leaf))
-			entry |= HMM_PFN_WRITE;
-		return entry;
+		return hmm_private_entry(hw, leaf);
 	case SOFTLEAF_MARKER:
 		/* A write-protect marker on its own stands for an empty PTE. */
 		return softleaf_to_marker(leaf) == PTE_MARKER_UFFD_WP ?

@@ -19,6 +19,11 @@
  * the virtual addresses modulo the largest leaf. The IOMMU can then have an entry
  * as large as the leaf, and addresses need not be kept.
  *
+ * Device-private memory that another device offers is asked for anew when it is
+ * mapped: the walk that has found it knew no more than that it was on offer. From
+ * then on it is P2P memory to the record, but its bus address is kept, since the
+ * struct page does not tell it.
+ *
  * Locking: all of a view is protected by its owner's update lock, but for new
  * tables: these are put in place without it, by cmpxchg() on an empty pointer,
  * because memory must not be waited for under that lock.
@@ -38,6 +43,7 @@
 #include <linux/swiotlb.h>
 
 #include "hmm_internal.h"
+#include "hmm_peer.h"
 
 #define SLOT_ORDER	9
 #define SLOT_PAGES	BIT(SLOT_ORDER)
@@ -116,7 +122,13 @@ static void hmm_dma_assert_locked(struct hmm_dma_view *view)
 /* Each address is kept if nothing else tells what to unmap. */
 static bool hmm_dma_keeps_addrs(struct hmm_dma_view *view)
 {
-	return view->dev && !dma_use_iova(&view->iova);
+	return view->dev && (view->peers || !dma_use_iova(&view->iova));
+}
+
+/* Is there a device that may be given private memory of others? */
+static bool hmm_dma_takes_peers(struct hmm_dma_view *view)
+{
+	return view->dev && view->peers;
 }
 
 static struct hmm_dma_slot *hmm_dma_slot(struct hmm_dma_view *view,
@@ -453,10 +465,10 @@ static bool hmm_dma_is_divisible(struct hmm_dma_view *view, unsigned long entry)
 }
 
 static __always_inline int hmm_dma_link(struct hmm_dma_map_args *map,
-					struct hmm_dma_link *link)
+					struct hmm_dma_link *link,
+					phys_addr_t phys)
 {
 	struct hmm_dma_view *view = map->view;
-	phys_addr_t phys = hmm_pfn_to_phys(link->entry);
 	enum dma_data_direction dir = hmm_dma_dir(link->entry);
 	size_t size = link->npages << PAGE_SHIFT;
 	unsigned long attrs = hmm_dma_attrs(link->entry);
@@ -492,6 +504,31 @@ static long hmm_dma_classify(struct hmm_dma_map_args *map, struct page *page)
 	default:
 		return -EREMOTEIO;
 	}
+}
+
+/*
+ * Map device-private pages of another device. The owner offers them or not, now
+ * that they are known to be still there. As to an errno, all refusals are the
+ * same: the device does not get at the pages where they are.
+ */
+static noinline int hmm_dma_link_peer(struct hmm_dma_map_args *map,
+				      struct hmm_dma_link *link)
+{
+	struct page *page = hmm_pfn_to_page(link->entry);
+	struct hmm_dma_view *view = map->view;
+	struct hmm_peer_addr at;
+
+	link->entry &= ~(HMM_PFN_PEER & ~HMM_PFN_VALID);
+	if (!hmm_dma_takes_peers(view) || hmm_peer_ask(page, view->dev, &at)) {
+		/* The next folio may be on offer. */
+		link->npages = min(link->npages, hmm_peer_left(page));
+		return -EREMOTEIO;
+	}
+	link->npages = hmm_peer_run(page, view->dev, &at, link->npages);
+
+	link->entry |= at.by_bus ? ENTRY_BUS : ENTRY_HOST;
+	link->addr = at.bus;
+	return hmm_dma_link(map, link, at.phys);
 }
 
 static void hmm_dma_drop(struct hmm_dma_view *view, unsigned long start,
@@ -531,6 +568,7 @@ static unsigned long hmm_dma_trim(unsigned long entry, unsigned long npages)
 static __always_inline int hmm_dma_make_link(struct hmm_dma_map_args *map,
 					     struct hmm_dma_link *link)
 {
+	phys_addr_t phys = hmm_pfn_to_phys(link->entry);
 	struct page *page = hmm_pfn_to_page(link->entry);
 	long kind;
 
@@ -539,18 +577,23 @@ static __always_inline int hmm_dma_make_link(struct hmm_dma_map_args *map,
 	if (link->npages > 1)
 		link->npages = hmm_dma_trim(link->entry, link->npages);
 	if (is_zone_device_page(page)) {
+		if (hmm_pfn_is_peer(link->entry))
+			return hmm_dma_link_peer(map, link);
 		kind = hmm_dma_classify(map, page);
 		if (kind < 0)
 			return kind;
 		link->entry |= kind;
+		if (kind == ENTRY_BUS)
+			link->addr = pci_p2pdma_bus_addr_map(map->p2p.mem, phys);
 	}
-	return hmm_dma_link(map, link);
+	return hmm_dma_link(map, link, phys);
 }
 
 /*
  * Does what begins at @va fill its slot and make one link? Small pages do if the
  * IOMMU can have one entry for them. They cannot be of two page maps then, which
- * only the update lock would allow to look at.
+ * only the update lock would allow to look at. Where a peer's lie, only their owner
+ * knows.
  */
 static bool hmm_dma_fills_slot(struct hmm_dma_view *view, unsigned long va,
 			       unsigned long end, unsigned long entry)
@@ -559,7 +602,9 @@ static bool hmm_dma_fills_slot(struct hmm_dma_view *view, unsigned long va,
 		return false;
 	if (hmm_pfn_to_map_order(entry) >= SLOT_ORDER)
 		return true;
-	return view->dev && !(entry % SLOT_PAGES) && SLOT_PAGES <= PGMAP_PAGES;
+	if (!view->dev || hmm_pfn_is_peer(entry))
+		return false;
+	return !(entry % SLOT_PAGES) && SLOT_PAGES <= PGMAP_PAGES;
 }
 
 /* Of what could not be linked, how many pages to leave out, or the errno. */
@@ -863,7 +908,9 @@ static void hmm_dma_unmap_walked(const struct hmm_range *range,
  *   the lock and begin anew, as after mmu_interval_read_retry().
  * * %-EOPNOTSUPP: a page is device-private, and %HMM_DMA_TAKE_PRIVATE is not set.
  * * %-EREMOTEIO: a page is memory of another device that this one cannot reach,
- *   and %HMM_DMA_SKIP_REMOTE is not set.
+ *   and %HMM_DMA_SKIP_REMOTE is not set. Also if it is %HMM_PFN_PEER and its owner
+ *   has come to refuse it, or @view does not take such: a walk without
+ *   &hmm_range.peer has it migrated to system memory.
  * * %-ENOMEM, %-EIO: the DMA API failed, for want of memory for instance, which
  *   may be there again a little later.
  */
@@ -980,10 +1027,16 @@ static struct folio *hmm_dma_mark_dirty(unsigned long pfn)
 	return folio;
 }
 
+/*
+ * The owner of device-private memory knows what its own device writes, but not
+ * what a peer does.
+ */
 static bool hmm_dma_may_be_dirty(unsigned long entry)
 {
-	return (entry & (HMM_PFN_WRITE | ENTRY_PRIVATE | ENTRY_P2P)) ==
-	       HMM_PFN_WRITE;
+	if (!(entry & HMM_PFN_WRITE) || entry & ENTRY_PRIVATE)
+		return false;
+	return !(entry & ENTRY_P2P) ||
+	       is_device_private_page(hmm_pfn_to_page(entry));
 }
 
 static unsigned int hmm_dma_forget_leaf(struct hmm_dma_slot *slot)
@@ -1125,11 +1178,11 @@ static dma_addr_t hmm_dma_addr(struct hmm_dma_view *view, unsigned long va,
 
 	if (!view->dev || entry & ENTRY_PRIVATE)
 		return 0;
-	if (entry & ENTRY_BUS) {
+	if (entry & ENTRY_BUS && !hmm_dma_keeps_addrs(view)) {
 		pci_p2pdma_state(&p2p, view->dev, hmm_pfn_to_page(entry));
 		return pci_p2pdma_bus_addr_map(p2p.mem, hmm_pfn_to_phys(entry));
 	}
-	if (dma_use_iova(&view->iova))
+	if (dma_use_iova(&view->iova) && !(entry & ENTRY_BUS))
 		return view->iova.addr + (va - view->iova_start);
 	if (slot->leaf)
 		return slot->addr + va % SLOT_SIZE;

@@ -196,6 +196,7 @@ EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
  * @from: first byte that this call may have mapped, @end if none
  * @to: first byte after what this call may have mapped
  * @shortages: how often memory was missing under the lock since it got further
+ * @refused: an owner has withdrawn what it had offered to a peer
  * @few: memory for the extents of a short walk
  */
 struct hmm_mirror_call {
@@ -210,6 +211,7 @@ struct hmm_mirror_call {
 	unsigned long from;
 	unsigned long to;
 	unsigned int shortages;
+	bool refused;
 	struct hmm_extent few[MIRROR_FEW];
 };
 
@@ -305,6 +307,18 @@ static void hmm_mirror_set_range(struct hmm_mirror_call *call,
 		range->end = min(range->end - 1, start | (MIRROR_BLOCK - 1)) + 1;
 }
 
+/*
+ * The device that is offered private memory of others, if any. An owner that
+ * says yes to a walk and no to the mapping is not asked again, so that a call does
+ * not go back and forth with it.
+ */
+static struct device *hmm_mirror_peer(const struct hmm_mirror_call *call)
+{
+	const struct hmm_dma_view *view = &call->mirror->view;
+
+	return view->peers && !call->refused ? view->dev : NULL;
+}
+
 /* What can be done without the update lock for the pages from @start on. */
 static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 {
@@ -321,6 +335,7 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 	hmm_mirror_set_range(call, start);
 	range->partial = true;
 	range->dev_private_owner = call->mirror->owner;
+	range->peer = hmm_mirror_peer(call);
 	if (call->flags & HMM_MIRROR_PREFETCH) {
 		ret = hmm_mirror_snapshot(call);
 	} else {
@@ -366,8 +381,8 @@ static bool hmm_mirror_skipped(const struct hmm_mirror_call *call)
 				     range->next, false) < range->next;
 }
 
-/* What is done under it. -EAGAIN if it has to be walked again. */
-static int hmm_mirror_map(struct hmm_mirror_call *call)
+/* -EAGAIN if it has to be walked again. */
+static int hmm_mirror_map_range(struct hmm_mirror_call *call)
 {
 	struct hmm_mirror *mirror = call->mirror;
 	struct hmm_range *range = &call->range;
@@ -396,6 +411,20 @@ static int hmm_mirror_map(struct hmm_mirror_call *call)
 	call->to = max(call->to, range->next);
 
 	return hmm_mirror_skipped(call) ? -EREMOTEIO : 0;
+}
+
+/*
+ * What is done under it. What an owner offers no more is walked again, to be
+ * migrated to system memory by a fault.
+ */
+static int hmm_mirror_map(struct hmm_mirror_call *call)
+{
+	int ret = hmm_mirror_map_range(call);
+
+	if (ret != -EREMOTEIO || !call->range.peer)
+		return ret;
+	call->refused = true;
+	return -EAGAIN;
 }
 
 /*

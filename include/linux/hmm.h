@@ -18,6 +18,7 @@
 #include <linux/bits.h>
 #include <linux/mm.h>
 
+struct device;
 struct mmu_interval_notifier;
 
 /**
@@ -34,6 +35,10 @@ struct mmu_interval_notifier;
  *	mapped the page for DMA. A walk leaves this and the next two as they are.
  * @HMM_PFN_P2PDMA: (in, out) As @HMM_PFN_DMA_MAPPED.
  * @HMM_PFN_P2PDMA_BUS: (in, out) As @HMM_PFN_DMA_MAPPED.
+ * @HMM_PFN_PEER: (out) %HMM_PFN_VALID and %HMM_PFN_ERROR, which are never set
+ *	together otherwise: a device-private page of another owner, which offers
+ *	it to hmm_range.peer. Only who sets that can see it, and who does not
+ *	know it takes it for an error. See hmm_pfn_is_peer().
  * @HMM_PFN_ORDER_SHIFT: (out) Lowest of the five bits that hold the order of
  *	the leaf, see hmm_pfn_to_map_order().
  * @HMM_PFN_REQ_FAULT: (in) The call fails unless the page can be made present.
@@ -55,6 +60,8 @@ enum hmm_pfn_flags {
 	HMM_PFN_DMA_MAPPED	= BIT(BITS_PER_LONG - 4),
 	HMM_PFN_P2PDMA		= BIT(BITS_PER_LONG - 5),
 	HMM_PFN_P2PDMA_BUS	= BIT(BITS_PER_LONG - 6),
+
+	HMM_PFN_PEER		= HMM_PFN_VALID | HMM_PFN_ERROR,
 
 	HMM_PFN_ORDER_SHIFT	= BITS_PER_LONG - 11,
 
@@ -120,6 +127,20 @@ static inline phys_addr_t hmm_pfn_to_phys(unsigned long entry)
 static inline unsigned int hmm_pfn_to_map_order(unsigned long entry)
 {
 	return entry >> HMM_PFN_ORDER_SHIFT & 0x1f;
+}
+
+/**
+ * hmm_pfn_is_peer() - does an entry stand for memory that a peer offers?
+ * @entry: an entry
+ *
+ * The page has no address that a CPU or a device could use as it is: the DMA
+ * layer asks its owner for one.
+ *
+ * Return: whether all of %HMM_PFN_PEER is set.
+ */
+static inline bool hmm_pfn_is_peer(unsigned long entry)
+{
+	return (entry & HMM_PFN_PEER) == HMM_PFN_PEER;
 }
 
 /**
@@ -210,9 +231,18 @@ struct hmm_range {
 	 * @dev_private_owner: Device-private pages of this &dev_pagemap.owner
 	 * are reported as they are, without a fault and even if they lack the
 	 * write access asked for. Those of other owners are absent, and a fault
-	 * migrates them to system memory.
+	 * migrates them to system memory, unless @peer gets at them.
 	 */
 	void *dev_private_owner;
+	/**
+	 * @peer: The device that is going to do DMA, or %NULL. Device-private
+	 * pages of other owners, which offer them to it by
+	 * &dev_pagemap_ops.peer_access and which it can reach by the rules of
+	 * P2PDMA, are reported as %HMM_PFN_PEER then. They have the access that
+	 * the process has: to be written, one that is mapped for reading only is
+	 * migrated to system memory.
+	 */
+	struct device *peer;
 	/**
 	 * @extents: Array for the runs of pages that the range consists of, in
 	 * address order and without gaps, absent pages included (but see

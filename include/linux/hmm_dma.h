@@ -52,8 +52,13 @@ struct hmm_dma_ops {
  * @drops: How often something was unmapped. Under the update lock an unchanged
  *	value says that all that was mapped still is.
  * @npages: How many pages are mapped.
+ * @peers: The device may be given device-private memory that its owner offers to
+ *	it. Set by the owner of the view, if at all, between hmm_dma_view_init()
+ *	and the first hmm_range_dma_prepare(). A table of the record then has
+ *	addresses behind an IOMMU, too, and takes twice the memory.
  *
- * The owner reads these and changes none; the rest is private to mm/hmm_dma.c.
+ * The owner reads these and changes none but @peers; the rest is private to
+ * mm/hmm_dma.c.
  */
 struct hmm_dma_view {
 	struct device *dev;
@@ -62,6 +67,7 @@ struct hmm_dma_view {
 	unsigned long end;
 	unsigned long drops;
 	unsigned long npages;
+	bool peers;
 
 	/* private: */
 	struct hmm_dma_slot *slots;
@@ -91,10 +97,10 @@ struct hmm_dma_view {
 
 /**
  * enum hmm_dma_kind - how a device gets at a run of pages
- * @HMM_DMA_MEMORY: By &hmm_dma_run.addr. Also peer-to-peer memory that is
+ * @HMM_DMA_MEMORY: By &hmm_dma_run.addr. Also memory of another device that is
  *	reached through the host bridge.
- * @HMM_DMA_BUS: By &hmm_dma_run.addr, a PCI bus address of peer-to-peer memory
- *	below the same switch.
+ * @HMM_DMA_BUS: By &hmm_dma_run.addr, a PCI bus address of memory of another
+ *	device below the same switch.
  * @HMM_DMA_PRIVATE: Not by DMA. These are device-private pages of the owner,
  *	which knows how its device gets at them.
  */
@@ -110,8 +116,9 @@ enum hmm_dma_kind {
  * @npages: length in pages, at least 1
  * @addr: DMA address of the first byte; those of the others follow. 0 if the view
  *	has no device or @kind is %HMM_DMA_PRIVATE.
- * @pfn: pfn of the first page. Those of the others are sure to follow only if the
- *	run's @addr is 0: behind an IOMMU pages need not be physically contiguous.
+ * @pfn: pfn of the first page, which can be a device-private one of another
+ *	device. Those of the others are sure to follow only if the run's @addr is
+ *	0: behind an IOMMU pages need not be physically contiguous.
  * @kind: see &enum hmm_dma_kind
  * @order: Each block of 1 << order pages of the run, aligned to its size in the
  *	address space, is physically contiguous and is unmapped as a whole only.
@@ -135,7 +142,7 @@ struct hmm_dma_run {
  * @HMM_DMA_TAKE_PRIVATE: Take device-private pages into the view, as
  *	%HMM_DMA_PRIVATE, instead of failing.
  * @HMM_DMA_SKIP_REMOTE: Leave out memory of other devices that this one cannot
- *	reach, instead of failing.
+ *	reach, or is refused, instead of failing.
  * @HMM_DMA_FLAGS: Mask of all of them.
  */
 enum hmm_dma_flags {

@@ -207,6 +207,22 @@ struct hmm_mirror {
 };
 
 /**
+ * hmm_mirror_allow_peers() - let the device use memory of other devices in place
+ * @mirror: the mirror, between hmm_mirror_init() and the first hmm_mirror_fault()
+ *
+ * Device-private memory of another device is then mapped where it is, if its owner
+ * offers it to the device and the rules of P2PDMA allow that; see
+ * &dev_pagemap_ops.peer_access. Otherwise, as without this call, a fault migrates
+ * it to system memory. It is for devices that need nothing but reads and writes: an
+ * atomic operation over PCI may not be one for the memory of another device.
+ * No-op for a mirror without a device.
+ */
+static inline void hmm_mirror_allow_peers(struct hmm_mirror *mirror)
+{
+	mirror->view.peers = true;
+}
+
+/**
  * enum hmm_mirror_flags - what hmm_mirror_fault() is to do
  * @HMM_MIRROR_WRITE: The device is going to write: every page has to be
  *	writable. Without it pages are mapped for reading, so that the IOMMU

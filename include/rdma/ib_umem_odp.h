@@ -35,6 +35,12 @@ struct ib_umem_odp_ops {
 	 */
 	void (*invalidate)(struct ib_umem_odp *umem_odp, unsigned long start,
 			   unsigned long end);
+	/**
+	 * @peers: The device may use device-private memory of others where it
+	 * is, see hmm_mirror_allow_peers(). Memory of a device that offers none,
+	 * or that cannot be reached, is migrated to system memory as without.
+	 */
+	bool peers;
 };
 
 /**

@@ -16,6 +16,7 @@
  */
 #include <kunit/device.h>
 #include <kunit/platform_device.h>
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
 #include <linux/mutex.h>
 #include <linux/platform_device.h>
@@ -59,6 +60,13 @@ struct dma_test {
 	DECLARE_BITMAP(dirty, SLOT_PAGES + 1);
 	unsigned long op_start;		/* what the model's operation is for */
 	unsigned long op_end;
+
+	/* what the owner of device-private pages and P2PDMA say of a peer */
+	struct p2pdma_provider provider;
+	phys_addr_t peer_phys;		/* of the first page */
+	unsigned long refused;		/* a page that is not offered, by pfn */
+	unsigned long moved;		/* one that lies somewhere else */
+	enum pci_p2pdma_map_type map_type;
 };
 
 /* ---- A fake IOMMU ---- */
@@ -1874,9 +1882,28 @@ static vm_fault_t dma_test_migrate_to_ram(struct vm_fault *vmf)
 	return VM_FAULT_SIGBUS;
 }
 
+static int dma_test_peer_access(struct folio *folio, struct device *peer,
+				struct pgmap_peer_access *access)
+{
+	const struct dev_pagemap *pgmap = folio->pgmap;
+	struct kunit *test = pgmap->owner;
+	struct dma_test *dt = test->priv;
+	unsigned long pfn = folio_pfn(folio);
+
+	lockdep_assert_held(&dt->lock);
+	if (peer != dt->dev || pfn == dt->refused)
+		return -EPERM;
+	access->provider = &dt->provider;
+	access->phys = dt->peer_phys + PFN_PHYS(pfn) - pgmap->range.start;
+	if (pfn == dt->moved)
+		access->phys += SZ_1G;
+	return 0;
+}
+
 static const struct dev_pagemap_ops dma_test_pgmap_ops = {
 	.folio_free = dma_test_folio_free,
 	.migrate_to_ram = dma_test_migrate_to_ram,
+	.peer_access = dma_test_peer_access,
 };
 
 static void dma_test_free_private(void *arg)
@@ -1955,6 +1982,183 @@ static void dma_test_private(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, dt->clears, 1);
 	if (dt->iommu)
 		KUNIT_EXPECT_EQ(test, dt->iommu->flushes, 1);
+}
+
+static enum pci_p2pdma_map_type
+dma_test_map_type(struct p2pdma_provider *provider, struct device *peer)
+{
+	struct dma_test *dt = container_of(provider, struct dma_test, provider);
+
+	KUNIT_EXPECT_PTR_EQ(dt->test, peer, dt->dev);
+	return dt->map_type;
+}
+
+/*
+ * A view that takes memory of peers: four pages of the system, eight that a peer
+ * offers, and a slot full of these. Returns: the pfn of the slot.
+ */
+static unsigned long dma_test_begin_peer(struct kunit *test,
+					 enum pci_p2pdma_map_type type)
+{
+	unsigned long pfn = dma_test_alloc_private(test);
+	struct dma_test *dt = dma_test_begin(test);
+
+	kunit_activate_static_stub(test, hmm_peer_map_type, dma_test_map_type);
+	dt->map_type = type;
+	dt->peer_phys = 8ULL * SZ_1G;
+	dt->provider.bus_offset = 16ULL * SZ_1G;
+	dt->view.peers = true;
+	dma_test_set(dt, 0, 4, dt->pages, DMA_TEST_W);
+	dma_test_set(dt, 4, 8, pfn + 4, DMA_TEST_W | HMM_PFN_PEER);
+	dma_test_set(dt, SLOT_PAGES, SLOT_PAGES, pfn,
+		     DMA_TEST_W | HMM_PFN_PEER | DMA_TEST_LEAF);
+	return pfn;
+}
+
+/* Does the device find the peer's page @i at the window's page @page? */
+static void dma_test_expect_peer(struct dma_test *dt, unsigned long page,
+				 unsigned long i, enum hmm_dma_kind kind)
+{
+	struct hmm_dma_run run = { .start = dma_test_va(dt, page) };
+	phys_addr_t phys = dt->peer_phys + i * PAGE_SIZE;
+	struct kunit *test = dt->test;
+	dma_addr_t addr = phys;
+
+	KUNIT_ASSERT_TRUE(test, dma_test_next_run(dt, page + 1, &run));
+	KUNIT_EXPECT_EQ(test, run.start, dma_test_va(dt, page));
+	KUNIT_EXPECT_EQ(test, run.kind, kind);
+	KUNIT_EXPECT_TRUE(test, run.writable);
+	if (kind == HMM_DMA_BUS)
+		addr += dt->provider.bus_offset;
+	else if (dt->iommu)
+		addr = run.addr;
+	KUNIT_EXPECT_EQ(test, run.addr, addr);
+	if (kind == HMM_DMA_MEMORY && dt->iommu)
+		KUNIT_EXPECT_EQ(test, phys,
+				dma_test_iova_to_phys(&dt->iommu->domain, addr));
+}
+
+/* By addresses that the IOMMU has, and dirty when the device is done. */
+static void dma_test_peer_host(struct kunit *test)
+{
+	unsigned long pfn = dma_test_begin_peer(test,
+						PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+	struct dma_test *dt = test->priv;
+	int ret = dma_test_map(dt, 0, DMA_TEST_PAGES, 0);
+	unsigned long i;
+
+	KUNIT_ASSERT_EQ(test, ret, dt->dev ? 0 : -EREMOTEIO);
+	if (!dt->dev)
+		return;
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, DMA_TEST_PAGES),
+			12 + SLOT_PAGES);
+	dma_test_expect_pages(dt, 0, 4, true);
+	for (i = 4; i < 12; i++)
+		dma_test_expect_peer(dt, i, i, HMM_DMA_MEMORY);
+	dma_test_expect_peer(dt, SLOT_PAGES, 0, HMM_DMA_MEMORY);
+	dma_test_expect_peer(dt, SLOT_PAGES + 9, 9, HMM_DMA_MEMORY);
+	if (dt->iommu) {
+		KUNIT_EXPECT_EQ(test, dt->iommu->mapped, 12 + SLOT_PAGES);
+		KUNIT_EXPECT_EQ(test, dt->iommu->maps, 3);
+	}
+
+	/* The same again is nothing to do. */
+	KUNIT_ASSERT_EQ(test, dma_test_map(dt, 0, DMA_TEST_PAGES, 0), 0);
+	KUNIT_EXPECT_EQ(test, dt->clears, 0);
+	dma_test_expect_calls(dt, 0, 0, 0);
+
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(pfn_folio(pfn + 4)));
+	dma_test_unmap(dt, 5, 6);
+	dma_test_expect_clear(dt, 4, 12);
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(pfn_folio(pfn + 4)));
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(pfn_folio(pfn + 3)));
+	dma_test_unmap(dt, 0, DMA_TEST_PAGES);
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(pfn_folio(pfn)));
+}
+
+/* By bus addresses, of which nobody but the view knows. */
+static void dma_test_peer_bus(struct kunit *test)
+{
+	unsigned long pfn = dma_test_begin_peer(test, PCI_P2PDMA_MAP_BUS_ADDR);
+	struct dma_test *dt = test->priv;
+	unsigned long i;
+	int ret;
+
+	ret = dma_test_map(dt, 0, DMA_TEST_PAGES, 0);
+	KUNIT_ASSERT_EQ(test, ret, dt->dev ? 0 : -EREMOTEIO);
+	if (!dt->dev)
+		return;
+	dma_test_expect_pages(dt, 0, 4, true);
+	for (i = 4; i < 12; i++)
+		dma_test_expect_peer(dt, i, i, HMM_DMA_BUS);
+	dma_test_expect_peer(dt, SLOT_PAGES + 9, 9, HMM_DMA_BUS);
+	if (dt->iommu)
+		KUNIT_EXPECT_EQ(test, dt->iommu->mapped, 4);
+
+	/* One by one, as nothing was linked. */
+	dma_test_unmap(dt, 5, 6);
+	dma_test_expect_clear(dt, 5, 6);
+	KUNIT_EXPECT_TRUE(test, folio_test_dirty(pfn_folio(pfn + 5)));
+	KUNIT_EXPECT_FALSE(test, folio_test_dirty(pfn_folio(pfn + 6)));
+	dma_test_expect_peer(dt, 6, 6, HMM_DMA_BUS);
+}
+
+/* A page of the peer that does not follow the others makes a link of its own. */
+static void dma_test_peer_scattered(struct kunit *test)
+{
+	unsigned long pfn = dma_test_begin_peer(test,
+						PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+	struct dma_test *dt = test->priv;
+	int ret;
+
+	dt->moved = pfn + 6;
+	ret = dma_test_map(dt, 4, 12, 0);
+	KUNIT_ASSERT_EQ(test, ret, dt->dev ? 0 : -EREMOTEIO);
+	if (!dt->dev)
+		return;
+	dma_test_expect_calls(dt, 3, 1, 0);
+	dma_test_expect_peer(dt, 5, 5, HMM_DMA_MEMORY);
+	dma_test_expect_peer(dt, 6, 6 + SZ_1G / PAGE_SIZE, HMM_DMA_MEMORY);
+	dma_test_expect_peer(dt, 7, 7, HMM_DMA_MEMORY);
+}
+
+/* Whoever says no, nothing is left, or what was not refused. */
+static void dma_test_peer_refused(struct kunit *test)
+{
+	unsigned long pfn = dma_test_begin_peer(test,
+						PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+	struct dma_test *dt = test->priv;
+
+	dt->refused = pfn + 6;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 0, 12, HMM_DMA_SKIP_REMOTE));
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), dt->dev ? 11 : 4);
+	KUNIT_EXPECT_EQ(test, dma_test_missing(dt, 0, 12, true),
+			dt->dev ? 6 : 4);
+	dma_test_unmap(dt, 0, 12);
+
+	dt->refused = 0;
+	dt->map_type = PCI_P2PDMA_MAP_NOT_SUPPORTED;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
+	dt->map_type = PCI_P2PDMA_MAP_NONE;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+}
+
+/* Nothing that the owner says opens a view that does not take it. */
+static void dma_test_peer_not_taken(struct kunit *test)
+{
+	unsigned long pfn = dma_test_alloc_private(test);
+	struct dma_test *dt = dma_test_begin(test);
+
+	kunit_activate_static_stub(test, hmm_peer_map_type, dma_test_map_type);
+	dt->map_type = PCI_P2PDMA_MAP_BUS_ADDR;
+	dma_test_set(dt, 0, 4, pfn, DMA_TEST_W | HMM_PFN_PEER);
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 4, 0));
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO,
+			dma_test_map(dt, 0, 4, HMM_DMA_TAKE_PRIVATE));
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 4), 0);
 }
 #endif /* CONFIG_DEVICE_PRIVATE */
 
@@ -2511,6 +2715,11 @@ static struct kunit_case dma_test_cases[] = {
 	KUNIT_CASE_PARAM(dma_test_no_clear, dma_test_gen_params),
 #ifdef CONFIG_DEVICE_PRIVATE
 	KUNIT_CASE_PARAM(dma_test_private, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_host, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_bus, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_scattered, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_refused, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_not_taken, dma_test_gen_params),
 #endif
 	KUNIT_CASE_PARAM(dma_test_fail_nth_map, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_fail_sync, dma_test_gen_params),

@@ -9,6 +9,7 @@
  * tables is tested by tools/testing/selftests/mm/hmm-range-tests.c. Each case
  * works on objects of its own, so there is nothing to lock.
  */
+#include <kunit/static_stub.h>
 #include <kunit/test.h>
 
 #define HMM_TEST_START		(16UL * PMD_SIZE)
@@ -431,6 +432,153 @@ static void hmm_test_softleaf(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, HMM_TEST_LEAF(swp_entry(SWP_HWPOISON, 7)), HMM_PFN_ERROR);
 #endif
 #undef HMM_TEST_LEAF
+}
+
+#ifdef CONFIG_DEVICE_PRIVATE
+/**
+ * struct hmm_test_pgmap - an owner of one page that matters
+ * @pgmap: its page map
+ * @provider: what it offers
+ * @peer: whom it offers that to
+ * @answer: 0, or an errno that refuses
+ * @type: what P2PDMA says
+ */
+struct hmm_test_pgmap {
+	struct dev_pagemap pgmap;
+	struct p2pdma_provider provider;
+	struct device peer;
+	int answer;
+	enum pci_p2pdma_map_type type;
+};
+
+static void hmm_test_folio_free(struct folio *folio)
+{
+}
+
+static vm_fault_t hmm_test_migrate_to_ram(struct vm_fault *vmf)
+{
+	return VM_FAULT_SIGBUS;
+}
+
+static int hmm_test_peer_access(struct folio *folio, struct device *peer,
+				struct pgmap_peer_access *access)
+{
+	struct hmm_test_pgmap *owner = folio->pgmap->owner;
+
+	access->provider = &owner->provider;
+	return peer == &owner->peer ? owner->answer : -EPERM;
+}
+
+static const struct dev_pagemap_ops hmm_test_pgmap_ops = {
+	.folio_free = hmm_test_folio_free,
+	.migrate_to_ram = hmm_test_migrate_to_ram,
+	.peer_access = hmm_test_peer_access,
+};
+
+static enum pci_p2pdma_map_type
+hmm_test_map_type(struct p2pdma_provider *provider, struct device *peer)
+{
+	return container_of(provider, struct hmm_test_pgmap, provider)->type;
+}
+
+static void hmm_test_free_pgmap(void *arg)
+{
+	struct hmm_test_pgmap *owner = arg;
+
+	memunmap_pages(&owner->pgmap);
+	release_mem_region(owner->pgmap.range.start,
+			   range_len(&owner->pgmap.range));
+}
+
+static struct hmm_test_pgmap *hmm_test_alloc_pgmap(struct kunit *test)
+{
+	struct hmm_test_pgmap *owner = kunit_kzalloc(test, sizeof(*owner),
+						     GFP_KERNEL);
+	struct resource *res;
+	void *ptr;
+
+	KUNIT_ASSERT_NOT_NULL(test, owner);
+	res = request_free_mem_region(&iomem_resource, PMD_SIZE, "hmm-test");
+	KUNIT_ASSERT_FALSE(test, IS_ERR(res));
+	owner->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	owner->pgmap.range = (struct range) {
+		.start = res->start, .end = res->end,
+	};
+	owner->pgmap.nr_range = 1;
+	owner->pgmap.ops = &hmm_test_pgmap_ops;
+	owner->pgmap.owner = owner;
+	ptr = memremap_pages(&owner->pgmap, numa_node_id());
+	if (IS_ERR(ptr))
+		release_mem_region(res->start, resource_size(res));
+	KUNIT_ASSERT_FALSE(test, IS_ERR(ptr));
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_test_free_pgmap,
+						  owner));
+	owner->type = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	return owner;
+}
+
+/* Private pages: those of the caller, those on offer, and those that are not. */
+static void hmm_test_private(struct kunit *test)
+{
+	struct hmm_test_pgmap *owner = hmm_test_alloc_pgmap(test);
+	unsigned long pfn = PHYS_PFN(owner->pgmap.range.start);
+	struct hmm_test *ht = test->priv;
+	struct device stranger = {};
+
+	kunit_activate_static_stub(test, hmm_peer_map_type, hmm_test_map_type);
+	hmm_test_request(test, 0, 0);
+#define HMM_TEST_RO hmm_softleaf_entry(&ht->hw, make_readable_device_private_entry(pfn))
+#define HMM_TEST_RW hmm_softleaf_entry(&ht->hw, make_writable_device_private_entry(pfn))
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, 0);
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RW, 0);
+
+	ht->range.peer = &owner->peer;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, pfn | HMM_PFN_PEER);
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RW, pfn | HMM_PFN_PEER | HMM_PFN_WRITE);
+	KUNIT_EXPECT_TRUE(test, hmm_pfn_is_peer(HMM_TEST_RO));
+	owner->type = PCI_P2PDMA_MAP_BUS_ADDR;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, pfn | HMM_PFN_PEER);
+	owner->type = PCI_P2PDMA_MAP_NOT_SUPPORTED;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, 0);
+	owner->type = PCI_P2PDMA_MAP_BUS_ADDR;
+	owner->answer = -EBUSY;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RW, 0);
+	owner->answer = 0;
+	ht->range.peer = &stranger;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RW, 0);
+
+	ht->range.dev_private_owner = owner;
+	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, pfn | HMM_PFN_VALID | HMM_ENTRY_OWN);
+#undef HMM_TEST_RO
+#undef HMM_TEST_RW
+}
+#endif /* CONFIG_DEVICE_PRIVATE */
+
+/* What is on offer is no error, but can lack write access, unlike one's own. */
+static void hmm_test_emit_peer(struct kunit *test)
+{
+	unsigned long entry = 0x1000 | HMM_PFN_PEER;
+	struct hmm_test *ht = test->priv;
+
+	KUNIT_EXPECT_TRUE(test, hmm_pfn_is_peer(entry));
+	KUNIT_EXPECT_FALSE(test, hmm_pfn_is_peer(0x1000 | HMM_PFN_ACCESS));
+	KUNIT_EXPECT_FALSE(test, hmm_pfn_is_peer(HMM_PFN_ERROR));
+
+	hmm_test_request(test, HMM_TEST_READ, 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(0),
+					  hmm_test_addr(2), entry));
+	KUNIT_EXPECT_EQ(test, ht->pfns[1], entry + 1);
+
+	hmm_test_request(test, HMM_TEST_WRITE, 0);
+	KUNIT_EXPECT_EQ(test, 0, hmm_emit(&ht->hw, hmm_test_addr(0),
+					  hmm_test_addr(2),
+					  entry | HMM_PFN_WRITE));
+	KUNIT_EXPECT_EQ(test, HMM_STEP_FAULT,
+			hmm_emit(&ht->hw, hmm_test_addr(2), hmm_test_addr(4),
+				 entry));
+	KUNIT_EXPECT_EQ(test, ht->hw.addr, hmm_test_addr(2));
+	KUNIT_EXPECT_TRUE(test, ht->hw.write);
 }
 
 /* Output what @ptep and those after it map; return the first entry. */
@@ -924,6 +1072,10 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_partial),
 	KUNIT_CASE(hmm_test_congruent_order),
 	KUNIT_CASE(hmm_test_softleaf),
+#ifdef CONFIG_DEVICE_PRIVATE
+	KUNIT_CASE(hmm_test_private),
+#endif
+	KUNIT_CASE(hmm_test_emit_peer),
 	KUNIT_CASE(hmm_test_pte_kinds),
 	KUNIT_CASE(hmm_test_pte_run),
 	KUNIT_CASE(hmm_test_pte_wanted),

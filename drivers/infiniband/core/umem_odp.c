@@ -83,11 +83,15 @@ static int odp_mirror_init(struct ib_umem_odp *odp, unsigned long start,
 			   unsigned long end)
 {
 	struct ib_device *dev = odp->umem.ibdev;
+	int ret;
 
 	/* For a device whose DMA addresses are the CPU's, nothing is mapped. */
-	return hmm_mirror_init(&odp->mirror, odp->umem.owning_mm,
-			       ib_uses_virt_dma(dev) ? NULL : dev->dma_device,
-			       &odp_mirror_ops, start, end);
+	ret = hmm_mirror_init(&odp->mirror, odp->umem.owning_mm,
+			      ib_uses_virt_dma(dev) ? NULL : dev->dma_device,
+			      &odp_mirror_ops, start, end);
+	if (!ret && odp->ops && odp->ops->peers)
+		hmm_mirror_allow_peers(&odp->mirror);
+	return ret;
 }
 
 static struct ib_umem_odp *odp_alloc(struct ib_device *device,

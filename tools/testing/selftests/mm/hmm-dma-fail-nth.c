@@ -20,15 +20,14 @@
 #include "kselftest_harness.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "fail_nth_util.h"
 #include "hmm_dma_util.h"
 #include "hmm_range_util.h"
 
@@ -71,81 +70,6 @@ struct step {
 	bool (*clean)(struct nth *s);
 	bool (*works)(struct nth *s);
 };
-
-/* ---- failures on demand ---- */
-
-static bool inject_set(const char *name, const char *value)
-{
-	char path[96];
-
-	snprintf(path, sizeof(path), "/sys/kernel/debug/%s", name);
-	return !setting_write(path, value);
-}
-
-/* Which allocations can fail: all, or only those that must not wait. */
-static bool inject_into(bool all)
-{
-	const char *ignored = all ? "N" : "Y";
-
-	return inject_set("failslab/ignore-gfp-wait", ignored) &&
-	       inject_set("fail_page_alloc/ignore-gfp-wait", ignored);
-}
-
-static bool inject_setup(void)
-{
-	static const char *const settings[][2] = {
-		{ "failslab/cache-filter", "N" },
-		{ "failslab/verbose", "0" },
-		{ "fail_page_alloc/ignore-gfp-highmem", "N" },
-		{ "fail_page_alloc/min-order", "0" },
-		{ "fail_page_alloc/verbose", "0" },
-		{ "fail_page_alloc/task-filter", "Y" },
-		{ "fail_page_alloc/probability", "100" },
-		{ "fail_page_alloc/times", "-1" },
-	};
-	size_t i;
-
-	for (i = 0; i < ARRAY_SIZE(settings); i++) {
-		/* Not every kernel has the filter by caches. */
-		if (!inject_set(settings[i][0], settings[i][1]) && i)
-			return false;
-	}
-	return inject_into(true);
-}
-
-/* All of them, of this task. Its fail-nth goes first. */
-static bool inject_always(bool on)
-{
-	return !setting_write("/proc/self/make-it-fail", on ? "1" : "0");
-}
-
-static int inject_open(void)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/self/task/%ld/fail-nth",
-		 syscall(SYS_gettid));
-	return open(path, O_RDWR | O_CLOEXEC);
-}
-
-static bool inject_begin(struct nth *s, unsigned int n)
-{
-	char value[16];
-	int len = snprintf(value, sizeof(value), "%u", n);
-
-	return pwrite(s->fail, value, len, 0) == len;
-}
-
-/* Whether the failure has come, what the call returned aside. */
-static bool inject_end(struct nth *s)
-{
-	char left[16] = "";
-	bool came;
-
-	/* A failure of the look itself would be one that did not come before. */
-	came = pread(s->fail, left, sizeof(left) - 1, 0) > 0 && !atoi(left);
-	return inject_begin(s, 0) && came;
-}
 
 /* ---- memory ---- */
 
@@ -715,9 +639,9 @@ static bool sweep_once(struct __test_metadata *_metadata, struct nth *s,
 
 	ASSERT_TRUE(step->prepare(s));
 	s->before = dma_status(s->dma).memory;
-	ASSERT_TRUE(inject_begin(s, n));
+	ASSERT_TRUE(inject_begin(s->fail, n));
 	ret = step->act(s);
-	came = inject_end(s);
+	came = inject_end(s->fail);
 	if (ret) {
 		ASSERT_TRUE(came && step->clean && is_clean_errno(step, ret)) {
 			TH_LOG("allocation %u: %s", n, strerror(-ret));

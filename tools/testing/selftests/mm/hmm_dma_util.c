@@ -36,15 +36,21 @@ static int result_of(const char *what, int ret, int result)
 	return 1;
 }
 
-int dma_mirror(int fd, const void *p, size_t len)
+int dma_mirror_flags(int fd, const void *p, size_t len, unsigned int flags)
 {
 	struct hmm_dma_test_mirror cmd = {
 		.start = (uintptr_t)p,
 		.length = len,
+		.flags = flags,
 	};
 	int ret = ioctl(fd, HMM_DMA_TEST_MIRROR, &cmd);
 
 	return result_of("mirror", ret, cmd.result);
+}
+
+int dma_mirror(int fd, const void *p, size_t len)
+{
+	return dma_mirror_flags(fd, p, len, 0);
 }
 
 static struct hmm_dma_test_fault fault_of(const void *p, size_t len,

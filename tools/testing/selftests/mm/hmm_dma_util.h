@@ -27,7 +27,9 @@ extern unsigned int dma_nr_runs;
 /* Opens /dev/hmm_dma@n: a file descriptor or -1. */
 int dma_open(unsigned int n);
 
+/* @flags is HMM_DMA_TEST_PEERS or 0. */
 int dma_mirror(int fd, const void *p, size_t len);
+int dma_mirror_flags(int fd, const void *p, size_t len, unsigned int flags);
 
 /* @flags is HMM_DMA_TEST_WRITE and so on. */
 int dma_fault(int fd, const void *p, size_t len, unsigned int flags);

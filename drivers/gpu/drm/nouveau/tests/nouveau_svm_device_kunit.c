@@ -198,8 +198,7 @@ static struct folio *device_get_vram(struct svm_test *st, unsigned int order)
 		return NULL;
 	st->nr_vram = nr + (1UL << order);
 	folio = page_folio(pfn_to_page(PHYS_PFN(st->vram->start) + nr));
-	zone_device_folio_init(folio, &st->pgmap, order);
-	return folio;
+	return zone_device_folio_init(folio, &st->pgmap, order) ? NULL : folio;
 }
 
 /* A page at a time: leaves are not brought back. */

@@ -1,0 +1,132 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+#
+# Namespaces of persistent memory are made, used and destroyed, as ndctl and daxctl
+# do it: fsdax and devdax, each with its memory map in RAM and on the device, and
+# two of them side by side in one region, that go in either order. Afterwards all of
+# the region has to be free again.
+#
+# Needs root, ndctl, daxctl, xfsprogs and a region of persistent memory with labels
+# that has no namespace; NDCTL_REGION is its name (region0), or it is the first one.
+# ROUNDS is how often each kind comes and goes (5). The memory is used by devmem-tests,
+# which is beside this file or in TESTS.
+
+here=$(dirname "$(readlink -f "$0")")
+# shellcheck source=../kselftest/ktap_helpers.sh
+. "$here/../kselftest/ktap_helpers.sh"
+
+tests=${TESTS:-$here}/devmem-tests
+rounds=${ROUNDS:-5}
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+
+# quiet COMMAND...: what it says is shown only if it fails.
+quiet() {
+	"$@" >"$said" 2>&1 || {
+		ktap_print_msg "'$*' ended with $?"
+		sed 's/^/# /' "$said"
+		return 1
+	}
+}
+
+# field NAME: of the JSON that ndctl has just put out, the first one.
+field() {
+	sed -n "s/^ *\"$1\":\"\{0,1\}\([^\",]*\).*/\1/p" "$said" | head -n 1
+}
+
+available() {
+	cat "/sys/bus/nd/devices/$region/available_size"
+}
+
+# make MODE MAP [SIZE]: leaves the names of what was made in $dev, $block, $chardev.
+make() {
+	if [ "$1" = devdax ]; then align=2M; else align=4K; fi
+	quiet ndctl create-namespace -r "$region" -m "$1" -M "$2" -a $align \
+		${3:+-s "$3"} || return 1
+	dev=$(field dev)
+	block=$(field blockdev)
+	chardev=$(field chardev)
+	[ "$(field mode)" = "$1" ] && [ "$(field map)" = "$2" ]
+}
+
+destroy() {
+	quiet ndctl destroy-namespace -f "$1"
+}
+
+# bound DRIVER: the device of the nd bus that the driver has last got.
+bound() {
+	basename "$(find "/sys/bus/nd/drivers/$1" -type l -name 'pfn*' | tail -n 1)"
+}
+
+# Files on it, with the driver bound and unbound below a mapping.
+use_fsdax() {
+	[ -b "/dev/$block" ] &&
+	quiet env DEVMEM_PMEM="$(bound nd_pmem)" DEVMEM_DISK="/dev/$block" \
+		DEVMEM_ROUNDS=1 "$tests" -r "devmem_fs.$1.bind"
+}
+
+use_devdax() {
+	quiet daxctl list -d "$chardev" && [ "$(field mode)" = devdax ] &&
+	quiet env DEVMEM_DAX="$chardev" DEVMEM_ROUNDS=1 "$tests" -r devmem_driver.devdax
+}
+
+# one MODE MAP: comes, is used and goes, again and again.
+one() {
+	i=0
+	while [ $i -lt "$rounds" ]; do
+		i=$((i + 1))
+		make "$1" "$2" || return 1
+		case $1 in
+		fsdax) use_fsdax ext4 && use_fsdax xfs || return 1 ;;
+		devdax) use_devdax || return 1 ;;
+		esac
+		destroy "$dev" || return 1
+		[ "$(available)" = "$free" ] || {
+			ktap_print_msg "$(available) of $free bytes are free"
+			return 1
+		}
+	done
+}
+
+# two first|last: a pair, of which that one goes first while the other is used.
+two() {
+	i=0
+	while [ $i -lt "$rounds" ]; do
+		i=$((i + 1))
+		make fsdax dev 128M || return 1
+		first=$dev
+		disk=$block
+		make devdax dev 128M || return 1
+		if [ "$1" = first ]; then
+			destroy "$first" && use_devdax && destroy "$dev" || return 1
+		else
+			destroy "$dev" && block=$disk && use_fsdax ext4 &&
+				destroy "$first" || return 1
+		fi
+		[ "$(available)" = "$free" ] || return 1
+	done
+}
+
+ktap_print_header
+for tool in ndctl daxctl mkfs.xfs; do
+	if ! command -v $tool >/dev/null; then
+		ktap_skip_all "no $tool"
+		exit "$KSFT_SKIP"
+	fi
+done
+region=${NDCTL_REGION:-$(ndctl list -R | sed -n 's/.*"dev":"\([^"]*\)".*/\1/p' | head -n 1)}
+if [ ! -r "/sys/bus/nd/devices/$region/available_size" ]; then
+	ktap_skip_all "no region of persistent memory"
+	exit "$KSFT_SKIP"
+fi
+free=$(available)
+
+ktap_set_plan 6
+for mode in fsdax devdax; do
+	for map in mem dev; do
+		ktap_test_result "${mode}_$map" one $mode $map
+	done
+done
+ktap_test_result two_first two first
+ktap_test_result two_last two last
+ktap_finished

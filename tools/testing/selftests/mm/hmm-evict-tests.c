@@ -1,0 +1,486 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Tests of taking back device memory that processes use: memremap_evict(),
+ * memremap_discard() and the end of a page map, through the private memory of
+ * lib/test_hmm.c. The owner closes its memory, others hold pages or touch them
+ * meanwhile, copies fail, the device is dead, processes fork and are killed.
+ *
+ * Each test is a process of its own. Where the device is closed by one, it is
+ * opened before it ends. Needs root, and the module test_hmm.
+ */
+#include "kselftest_harness.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <lib/test_hmm_uapi.h>
+
+#define DEVICE		"/dev/hmm_dmirror0"
+#define MB		(1024UL * 1024)
+#define SIZE		(4 * MB)
+#define LEAF		(2 * MB)
+#define NO_VALUE	0xdeadUL
+/* How often something goes on beside something else. */
+#define ROUNDS		20
+
+static size_t page, nr;
+
+/* What a command has done, and how: 0 or an errno. */
+struct result {
+	int err;
+	unsigned long pages;	/* moved, or whatever it is that was asked for */
+	unsigned long left;
+};
+
+static struct result command(int fd, unsigned long what, void *addr,
+			     unsigned long npages, uint64_t ptr)
+{
+	struct hmm_dmirror_cmd cmd = {
+		.addr = (uintptr_t)addr, .ptr = ptr, .npages = npages,
+	};
+	struct result r = { };
+
+	if (ioctl(fd, what, &cmd))
+		r.err = errno;
+	r.pages = cmd.cpages;
+	r.left = cmd.faults;
+	return r;
+}
+
+/* One that is for the whole device. */
+static struct result device_command(int fd, unsigned long what, uint64_t arg)
+{
+	return command(fd, what, NULL, 1, arg);
+}
+
+static int set_flags(int fd, unsigned long flags)
+{
+	return command(fd, HMM_DMIRROR_FLAGS, NULL, flags ?: 1UL << 8, 0).err;
+}
+
+FIXTURE(evict)
+{
+	int fd;
+	char *map, *mem;	/* as mapped, and aligned */
+	char *bounce;		/* for what the device reads */
+};
+
+FIXTURE_VARIANT(evict)
+{
+	bool thp;
+};
+
+FIXTURE_VARIANT_ADD(evict, pages)
+{
+	.thp = false,
+};
+
+FIXTURE_VARIANT_ADD(evict, thp)
+{
+	.thp = true,
+};
+
+/* The first word of a page, which is read and written each time. */
+static unsigned long get_word(char *mem, size_t i)
+{
+	return __atomic_load_n((unsigned long *)(mem + i * page),
+			       __ATOMIC_RELAXED);
+}
+
+static void set_word(char *mem, size_t i, unsigned long value)
+{
+	__atomic_store_n((unsigned long *)(mem + i * page), value,
+			 __ATOMIC_RELAXED);
+}
+
+static unsigned long value_of(size_t i)
+{
+	return i * 2654435761UL + 1;
+}
+
+static void fill(char *mem)
+{
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		set_word(mem, i, value_of(i));
+}
+
+static sigjmp_buf at_fault;
+
+static void on_sigbus(int sig)
+{
+	siglongjmp(at_fault, 1);
+}
+
+/* What is in a page, NO_VALUE if that is SIGBUS. */
+static unsigned long touch(char *mem, size_t i)
+{
+	if (sigsetjmp(at_fault, 1))
+		return NO_VALUE;
+	return get_word(mem, i);
+}
+
+/* How many pages have what they should. */
+static size_t right(char *mem)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < nr; i++)
+		n += touch(mem, i) == value_of(i);
+	return n;
+}
+
+static size_t lost(char *mem)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < nr; i++)
+		n += touch(mem, i) == NO_VALUE;
+	return n;
+}
+
+/* How many pages of [mem, mem + SIZE) the device has. */
+static size_t on_device(int fd, char *mem)
+{
+	unsigned char perm[SIZE / 4096];
+	size_t i, n = 0;
+
+	memset(perm, 0, sizeof(perm));
+	if (command(fd, HMM_DMIRROR_SNAPSHOT, mem, nr, (uintptr_t)perm).err)
+		return (size_t)-1;
+	for (i = 0; i < nr; i++)
+		n += (perm[i] & HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE) ==
+		     HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
+	return n;
+}
+
+static size_t to_device(int fd, char *mem, char *bounce)
+{
+	command(fd, HMM_DMIRROR_MIGRATE_TO_DEV, mem, nr, (uintptr_t)bounce);
+	return on_device(fd, mem);
+}
+
+FIXTURE_SETUP(evict)
+{
+	struct sigaction act = { .sa_handler = on_sigbus };
+
+	page = sysconf(_SC_PAGESIZE);
+	nr = SIZE / page;
+	self->fd = open(DEVICE, O_RDWR);
+	if (self->fd < 0)
+		SKIP(return, "no %s", DEVICE);
+	ASSERT_EQ(0, sigaction(SIGBUS, &act, NULL));
+
+	self->map = mmap(NULL, SIZE + LEAF, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->map);
+	self->mem = (char *)(((uintptr_t)self->map + LEAF - 1) & ~(LEAF - 1));
+	ASSERT_EQ(0, madvise(self->mem, SIZE,
+			     variant->thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+	self->bounce = malloc(SIZE);
+	ASSERT_NE(NULL, self->bounce);
+	fill(self->mem);
+	ASSERT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+}
+
+FIXTURE_TEARDOWN(evict)
+{
+	set_flags(self->fd, 0);
+	device_command(self->fd, HMM_DMIRROR_HOLD, 0);
+	device_command(self->fd, HMM_DMIRROR_OPEN, 0);
+	close(self->fd);
+	munmap(self->map, SIZE + LEAF);
+	free(self->bounce);
+}
+
+/* All comes back with what was in it, and nobody had to touch it. */
+TEST_F(evict, all)
+{
+	struct result r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+
+	EXPECT_EQ(0, r.err);
+	EXPECT_EQ(nr, r.pages);
+	EXPECT_EQ(0, r.left);
+	EXPECT_EQ(0, on_device(self->fd, self->mem));
+	EXPECT_EQ(nr, right(self->mem));
+
+	/* There is nothing left to do. */
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+	EXPECT_EQ(0, r.err);
+	EXPECT_EQ(0, r.pages);
+}
+
+/* A closed device takes no page until it is opened. */
+TEST_F(evict, closed)
+{
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	EXPECT_EQ(0, to_device(self->fd, self->mem, self->bounce));
+	EXPECT_EQ(nr, right(self->mem));
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_OPEN, 0).err);
+	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* Others hold pages: these are left, for another call. */
+TEST_F(evict, held)
+{
+	struct result r = device_command(self->fd, HMM_DMIRROR_HOLD, 3);
+	size_t left;
+
+	ASSERT_EQ(0, r.err);
+	left = variant->thp ? r.pages * (LEAF / page) : r.pages;
+	ASSERT_EQ(variant->thp ? SIZE / LEAF : 3, r.pages);
+
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 2);
+	EXPECT_EQ(EBUSY, r.err);
+	EXPECT_EQ(left, r.left);
+	EXPECT_EQ(nr - left, r.pages);
+	EXPECT_EQ(left, on_device(self->fd, self->mem));
+
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_HOLD, 0).err);
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+	EXPECT_EQ(0, r.err);
+	EXPECT_EQ(left, r.pages);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* Pages that the owner has not copied stay as they are. */
+TEST_F(evict, not_copied)
+{
+	size_t left = variant->thp ? 0 : nr / 2;
+	struct result r;
+
+	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_SKIP_COPY));
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 2);
+	EXPECT_EQ(left ? EBUSY : 0, r.err);
+	EXPECT_EQ(left, r.left);
+	EXPECT_EQ(left, on_device(self->fd, self->mem));
+	ASSERT_EQ(0, set_flags(self->fd, 0));
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+	EXPECT_EQ(0, r.err);
+	EXPECT_EQ(left, r.pages);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* A dead device gives nothing back, and its pages can be taken away. */
+TEST_F(evict, dead)
+{
+	struct result r;
+
+	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_DEAD));
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+	EXPECT_EQ(EIO, r.err);
+	EXPECT_EQ(nr, r.left);
+	EXPECT_EQ(nr, on_device(self->fd, self->mem));
+
+	r = device_command(self->fd, HMM_DMIRROR_DISCARD, 0);
+	EXPECT_EQ(0, r.err);
+	EXPECT_EQ(nr, r.pages);
+	EXPECT_EQ(0, r.left);
+	EXPECT_EQ(nr, lost(self->mem));
+
+	/* The address can be used again, and what is around it always could. */
+	ASSERT_EQ(0, madvise(self->mem, LEAF, MADV_DONTNEED));
+	EXPECT_EQ(0, touch(self->mem, 0));
+	EXPECT_EQ(nr - LEAF / page, lost(self->mem));
+	ASSERT_EQ(0, madvise(self->mem, SIZE, MADV_DONTNEED));
+	fill(self->mem);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* The same for a process that does not get to know, by the end of the memory. */
+TEST_F(evict, release)
+{
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_RELEASE, 0).err);
+	EXPECT_EQ(0, on_device(self->fd, self->mem));
+	EXPECT_EQ(nr, right(self->mem));
+	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+}
+
+TEST_F(evict, release_dead)
+{
+	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_DEAD));
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_RELEASE, 0).err);
+	EXPECT_EQ(nr, lost(self->mem));
+	ASSERT_EQ(0, set_flags(self->fd, 0));
+	ASSERT_EQ(0, madvise(self->mem, SIZE, MADV_DONTNEED));
+	fill(self->mem);
+	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* 0 if the child got as far as it should. */
+static int reap(pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+}
+
+/* A page has two processes: both keep it, or both lose it. */
+static int fork_and(int fd, char *mem, unsigned long what, size_t (*count)(char *))
+{
+	int go[2], ret;
+	char c = 0;
+	pid_t pid;
+
+	if (pipe(go))
+		return -1;
+	pid = fork();
+	if (!pid) {
+		if (read(go[0], &c, 1) != 1)
+			_exit(2);
+		_exit(count(mem) != nr);
+	}
+	ret = device_command(fd, what, 0).err;
+	if (write(go[1], &c, 1) != 1)
+		return -1;
+	ret = reap(pid) ?: ret;
+	close(go[0]);
+	close(go[1]);
+	return ret;
+}
+
+TEST_F(evict, fork)
+{
+	EXPECT_EQ(0, fork_and(self->fd, self->mem, HMM_DMIRROR_EVICT, right));
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+TEST_F(evict, fork_dead)
+{
+	pid_t pid;
+
+	EXPECT_EQ(0, fork_and(self->fd, self->mem, HMM_DMIRROR_DISCARD, lost));
+	EXPECT_EQ(nr, lost(self->mem));
+	pid = fork();		/* a marker is inherited */
+	if (!pid)
+		_exit(lost(self->mem) != nr);
+	EXPECT_EQ(0, reap(pid));
+}
+
+struct writer {
+	char *mem;
+	bool stop;		/* atomic */
+	unsigned long done;	/* rounds that are in all pages */
+	size_t wrong;
+};
+
+/*
+ * What was written in one round has to be there in the next. It is the second
+ * half: the first is left alone, so that there is something to move each time.
+ */
+static void *write_rounds(void *arg)
+{
+	struct writer *w = arg;
+	size_t i;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+		for (i = nr / 2; i < nr; i++) {
+			w->wrong += get_word(w->mem, i) != w->done + i;
+			set_word(w->mem, i, w->done + 1 + i);
+		}
+		w->done++;
+	}
+	return NULL;
+}
+
+/* A thread writes to half of the memory, which goes there and back. */
+TEST_F_TIMEOUT(evict, busy, 120)
+{
+	struct writer w = { .mem = self->mem };
+	size_t i, wrong = 0, moved = 0, failed = 0;
+	pthread_t thread;
+
+	for (i = 0; i < nr; i++)
+		set_word(self->mem, i, i);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, write_rounds, &w));
+	for (i = 0; i < ROUNDS; i++) {
+		struct result r;
+
+		command(self->fd, HMM_DMIRROR_MIGRATE_TO_DEV, self->mem, nr,
+			(uintptr_t)self->bounce);
+		r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+		failed += r.err || r.left;
+		moved += r.pages;
+		failed += !!device_command(self->fd, HMM_DMIRROR_OPEN, 0).err;
+	}
+	__atomic_store_n(&w.stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	for (i = 0; i < nr; i++)
+		wrong += get_word(self->mem, i) != i + (i < nr / 2 ? 0 : w.done);
+	EXPECT_EQ(0, failed);
+	EXPECT_EQ(0, w.wrong);
+	EXPECT_EQ(0, wrong);
+	EXPECT_NE(0, moved);
+	EXPECT_NE(0, w.done);
+}
+
+/* Who waits for pages that do not come can be killed. */
+TEST_F(evict, signal)
+{
+	struct result r = device_command(self->fd, HMM_DMIRROR_HOLD, 1);
+	pid_t pid;
+
+	ASSERT_EQ(1, r.pages);
+	pid = fork();
+	if (!pid) {
+		device_command(self->fd, HMM_DMIRROR_EVICT, 1000000);
+		_exit(0);
+	}
+	usleep(300000);
+	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
+	ASSERT_EQ(0, kill(pid, SIGKILL));
+	alarm(10);
+	EXPECT_EQ(256 + SIGKILL, reap(pid));
+	alarm(0);
+
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_HOLD, 0).err);
+	EXPECT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* Processes with pages on the device are killed while it is evicted. */
+TEST_F_TIMEOUT(evict, kill, 120)
+{
+	int i, failed = 0;
+
+	for (i = 0; i < ROUNDS / 2; i++) {
+		pid_t pid = fork();
+		size_t j;
+
+		if (!pid) {
+			int fd = open(DEVICE, O_RDWR);
+
+			for (j = 0; ; j++) {
+				to_device(fd, self->mem, self->bounce);
+				set_word(self->mem, j % nr, j);
+			}
+		}
+		usleep(20000 + i * 7000);
+		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, 0).err;
+		kill(pid, SIGKILL);
+		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, 0).err;
+		failed += reap(pid) != 256 + SIGKILL;
+		failed += !!device_command(self->fd, HMM_DMIRROR_OPEN, 0).err;
+	}
+	EXPECT_EQ(0, failed);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+TEST_HARNESS_MAIN
