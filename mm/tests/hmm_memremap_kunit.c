@@ -20,7 +20,7 @@
 
 #define MT_SIZE		SZ_128M
 #define MT_ORDER	9U
-#define MT_NR		(1UL << MT_ORDER)
+#define MT_NR		BIT(MT_ORDER)
 
 struct mt_map {
 	unsigned int freed;		/* calls of folio_free() */
