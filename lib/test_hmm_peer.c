@@ -23,7 +23,6 @@
 #include <linux/capability.h>
 #include <linux/cleanup.h>
 #include <linux/compat.h>
-#include <linux/delay.h>
 #include <linux/err.h>
 #include <linux/fs.h>
 #include <linux/idr.h>
@@ -31,6 +30,7 @@
 #include <linux/ioport.h>
 #include <linux/kref.h>
 #include <linux/memremap.h>
+#include <linux/memremap_evict.h>
 #include <linux/migrate.h>
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
@@ -47,12 +47,8 @@
 
 #define HPEER_BAR		2
 
-/* Pages to be moved in one go. */
+/* Pages to be moved to the device in one go. */
 #define HPEER_BATCH		64
-
-/* Rounds of eviction at the end, and ms between them. */
-#define HPEER_ROUNDS		1000
-#define HPEER_ROUND_MS		10
 
 /**
  * struct hpeer_dev - an ivshmem device
@@ -66,7 +62,6 @@
  * @gone: the driver has been unbound from the device
  * @lock: protects all that follows, but for @id and what is behind it
  * @used: a bit for each page in use
- * @closed: no page is given out, nor offered
  * @peer: who may have access, with a reference; or %NULL
  * @left: how many offers are left
  * @status: counters
@@ -85,7 +80,6 @@ struct hpeer_dev {
 	bool gone;
 	spinlock_t lock;		/* see above */
 	unsigned long *used;
-	bool closed;
 	struct pci_dev *peer;
 	u32 left;
 	struct hmm_peer_test_status status;
@@ -135,7 +129,7 @@ static struct page *hpeer_alloc(struct hpeer_dev *hp)
 
 	scoped_guard(spinlock, &hp->lock) {
 		i = find_first_zero_bit(hp->used, hp->npages);
-		if (hp->closed || i == hp->npages)
+		if (i == hp->npages)
 			return NULL;
 		__set_bit(i, hp->used);
 		hp->status.used++;
@@ -161,7 +155,7 @@ static void hpeer_folio_free(struct folio *folio)
 static int hpeer_may_access(struct hpeer_dev *hp, struct device *peer)
 {
 	lockdep_assert_held(&hp->lock);
-	if (hp->closed || !hp->left)
+	if (!hp->left)
 		return -EBUSY;
 	if (!hp->peer || peer != &hp->peer->dev)
 		return -EPERM;
@@ -191,33 +185,13 @@ static int hpeer_peer_access(struct folio *folio, struct device *peer,
 
 /* ---- migration ---- */
 
-/* Copy what is to be moved to system memory, to new pages. */
-static unsigned int hpeer_copy_to_ram(struct hpeer_dev *hp,
-				      const unsigned long *src,
-				      unsigned long *dst, unsigned long npages)
+static void hpeer_copy_page(struct hpeer_dev *hp, struct page *to,
+			    const struct page *from)
 {
-	unsigned int moved = 0;
-	unsigned long i;
+	void *mem = kmap_local_page(to);
 
-	for (i = 0; i < npages; i++) {
-		struct page *spage = migrate_pfn_to_page(src[i]), *dpage;
-		void *to;
-
-		if (!(src[i] & MIGRATE_PFN_MIGRATE) || !spage)
-			continue;
-		dpage = alloc_page(GFP_HIGHUSER_MOVABLE);
-		if (!dpage)
-			continue;
-		lock_page(dpage);
-		to = kmap_local_page(dpage);
-		memcpy_fromio(to, hpeer_mem(hp, spage), PAGE_SIZE);
-		kunmap_local(to);
-		dst[i] = migrate_pfn(page_to_pfn(dpage));
-		if (src[i] & MIGRATE_PFN_WRITE)
-			dst[i] |= MIGRATE_PFN_WRITE;
-		moved++;
-	}
-	return moved;
+	memcpy_fromio(mem, hpeer_mem(hp, from), PAGE_SIZE);
+	kunmap_local(mem);
 }
 
 static vm_fault_t hpeer_migrate_to_ram(struct vm_fault *vmf)
@@ -235,11 +209,20 @@ static vm_fault_t hpeer_migrate_to_ram(struct vm_fault *vmf)
 		.fault_page = vmf->page,
 	};
 	vm_fault_t ret = 0;
+	struct page *page;
 
 	if (migrate_vma_setup(&args))
 		return VM_FAULT_SIGBUS;
-	if (args.cpages && !hpeer_copy_to_ram(hp, &src, &dst, 1))
-		ret = VM_FAULT_OOM;
+	if (args.cpages) {
+		page = alloc_page(GFP_HIGHUSER_MOVABLE);
+		if (page) {
+			lock_page(page);
+			hpeer_copy_page(hp, page, migrate_pfn_to_page(src));
+			dst = migrate_pfn(page_to_pfn(page));
+		} else {
+			ret = VM_FAULT_OOM;
+		}
+	}
 	migrate_vma_pages(&args);
 	if (dst && src & MIGRATE_PFN_MIGRATE) {
 		scoped_guard(spinlock, &hp->lock)
@@ -255,33 +238,32 @@ static const struct dev_pagemap_ops hpeer_pagemap_ops = {
 	.peer_access = hpeer_peer_access,
 };
 
-/* Move @npages from the device's page @first on to system memory. */
-static void hpeer_evict_batch(struct hpeer_dev *hp, unsigned int first,
-			      unsigned int npages)
+static int hpeer_evict_copy(struct memremap_evict *ev, unsigned long *src,
+			    const unsigned long *dst, unsigned long npages)
 {
-	unsigned long src[HPEER_BATCH] = {}, dst[HPEER_BATCH] = {};
-	unsigned int i, moved = 0;
+	unsigned long i;
 
-	migrate_device_range(src, hpeer_first_pfn(hp) + first, npages);
-	hpeer_copy_to_ram(hp, src, dst, npages);
-	migrate_device_pages(src, dst, npages);
 	for (i = 0; i < npages; i++)
-		moved += dst[i] && src[i] & MIGRATE_PFN_MIGRATE;
-	scoped_guard(spinlock, &hp->lock)
-		hp->status.evicted += moved;
-	migrate_device_finalize(src, dst, npages);
+		if (dst[i])
+			hpeer_copy_page(ev->data, migrate_pfn_to_page(dst[i]),
+					migrate_pfn_to_page(src[i]));
+	return 0;
 }
 
-static unsigned int hpeer_evict(struct hpeer_dev *hp)
+/* Move all pages to system memory. No page is given out from then on. */
+static int hpeer_evict(struct hpeer_dev *hp, bool killable)
 {
-	unsigned int i;
+	struct memremap_evict ev = {
+		.pgmap = &hp->pgmap,
+		.copy = hpeer_evict_copy,
+		.data = hp,
+		.killable = killable,
+	};
+	int ret = memremap_evict(&ev);
 
-	for (i = 0; i < hp->npages; i += HPEER_BATCH) {
-		hpeer_evict_batch(hp, i, min(hp->npages - i, HPEER_BATCH));
-		cond_resched();
-	}
 	guard(spinlock)(&hp->lock);
-	return hp->status.used;
+	hp->status.evicted += ev.moved;
+	return ret;
 }
 
 /* Copy what is to be moved to the device. */
@@ -440,6 +422,14 @@ static int hpeer_ioctl_allow(struct hpeer_dev *hp,
 	return 0;
 }
 
+static int hpeer_ioctl_evict(struct hpeer_dev *hp)
+{
+	int ret = hpeer_evict(hp, true);
+
+	memremap_open(&hp->pgmap);
+	return ret;
+}
+
 static int hpeer_ioctl_status(struct hpeer_dev *hp,
 			      struct hmm_peer_test_status __user *ucmd)
 {
@@ -469,7 +459,7 @@ static long hpeer_ioctl(struct file *file, unsigned int code, unsigned long arg)
 	case HMM_PEER_TEST_STATUS:
 		return hpeer_ioctl_status(hp, uarg);
 	case HMM_PEER_TEST_EVICT:
-		return hpeer_evict(hp) ? -EAGAIN : 0;
+		return hpeer_ioctl_evict(hp);
 	default:
 		return -ENOTTY;
 	}
@@ -616,23 +606,23 @@ static int hpeer_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 }
 
 /*
- * Nothing new from here on, then all that there is moves back; what cannot be moved
- * for a while, as somebody else has the page locked, can be a moment later.
+ * All that there is moves back. What cannot be moved in all that time is taken away,
+ * so that this ends.
  */
 static void hpeer_remove(struct pci_dev *pdev)
 {
 	struct hpeer_dev *hp = pci_get_drvdata(pdev);
-	unsigned int round;
+	struct memremap_evict ev = { .pgmap = &hp->pgmap };
 
 	misc_deregister(&hp->misc);
 	down_write(&hp->sem);
 	hp->gone = true;
 	up_write(&hp->sem);
-	scoped_guard(spinlock, &hp->lock)
-		hp->closed = true;
 
-	for (round = 0; hpeer_evict(hp) && round < HPEER_ROUNDS; round++)
-		msleep(HPEER_ROUND_MS);
+	if (hpeer_evict(hp, false)) {
+		memremap_discard(&ev);
+		dev_warn(&pdev->dev, "%lu pages were lost\n", ev.moved);
+	}
 	hpeer_unmap_pages(hp);
 	kref_put(&hp->ref, hpeer_free);
 }

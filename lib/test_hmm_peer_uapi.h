@@ -110,7 +110,7 @@ struct hmm_peer_test_status {
 #define HMM_PEER_TEST_BAR	_IOW('H', 0x71, struct hmm_peer_test_bar)
 #define HMM_PEER_TEST_ALLOW	_IOW('H', 0x72, struct hmm_peer_test_allow)
 #define HMM_PEER_TEST_STATUS	_IOR('H', 0x73, struct hmm_peer_test_status)
-/* Move all pages back to system memory. EAGAIN if some could not be moved. */
+/* Move all pages back to system memory. The errors are those of memremap_evict(). */
 #define HMM_PEER_TEST_EVICT	_IO('H', 0x74)
 
 #endif /* _LIB_TEST_HMM_PEER_UAPI_H */

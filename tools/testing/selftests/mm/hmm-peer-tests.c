@@ -128,19 +128,9 @@ static unsigned int peer_migrate(char *p, unsigned int n, __u32 *to)
 	return cmd.moved;
 }
 
-/* What cannot be moved for a moment can be in the next. */
 static bool peer_evict(void)
 {
-	unsigned int tries;
-
-	for (tries = 0; tries < 1000; tries++) {
-		if (!ioctl(peer, HMM_PEER_TEST_EVICT))
-			return true;
-		if (errno != EAGAIN)
-			return false;
-		usleep(10000);
-	}
-	return false;
+	return !ioctl(peer, HMM_PEER_TEST_EVICT);
 }
 
 static bool peer_bar(unsigned int i, __u32 *words, bool write)
