@@ -16,6 +16,7 @@
 #include <linux/delay.h>
 #include <linux/ioport.h>
 #include <linux/kthread.h>
+#include <linux/log2.h>
 #include <linux/sizes.h>
 
 #define MT_SIZE		SZ_128M
@@ -59,9 +60,9 @@ static void mt_release(void *data)
 	release_mem_region(res->start, resource_size(res));
 }
 
-static struct range mt_range(struct kunit *test)
+static struct range mt_range(struct kunit *test, unsigned long size)
 {
-	struct resource *res = request_free_mem_region(&iomem_resource, MT_SIZE,
+	struct resource *res = request_free_mem_region(&iomem_resource, size,
 						       "hmm_memremap_kunit");
 
 	KUNIT_ASSERT_FALSE(test, IS_ERR(res));
@@ -82,7 +83,7 @@ static struct mt_map *mt_new(struct kunit *test, int nr)
 	map->pgmap.ops = &mt_ops;
 	map->pgmap.nr_range = nr;
 	for (i = 0; i < nr; i++)
-		map->pgmap.ranges[i] = mt_range(test);
+		map->pgmap.ranges[i] = mt_range(test, MT_SIZE);
 	return map;
 }
 
@@ -273,6 +274,39 @@ static void mt_test_map(struct kunit *test)
 			KUNIT_EXPECT_NULL(test, get_dev_pagemap(pfn[i]));
 		KUNIT_EXPECT_EQ(test, map->pgmap.nr_range, 2);
 	}
+}
+
+/*
+ * Where all of a large folio's tails are in the same few pages of the memory map,
+ * that starts anew with each range, which may lie in the middle of such a folio's
+ * natural place.
+ */
+static void mt_test_compound(struct kunit *test)
+{
+	struct mt_map *map = mt_new(test, 2);
+	struct dev_pagemap *pgmap = &map->pgmap;
+	unsigned long i, j, pfn, bad = 0;
+
+	pgmap->vmemmap_shift = ilog2(2 * MT_SIZE) - PAGE_SHIFT;
+	for (i = 0; i < 2; i++) {
+		struct range range = mt_range(test, 3 * MT_SIZE);
+
+		if (IS_ALIGNED(range.start, 2 * MT_SIZE))
+			range.start += MT_SIZE;
+		range.end = range.start + 2 * MT_SIZE - 1;
+		pgmap->ranges[i] = range;
+	}
+	KUNIT_ASSERT_FALSE(test, IS_ERR(memremap_pages(pgmap, NUMA_NO_NODE)));
+	for (i = 0; i < 2; i++) {
+		pfn = PHYS_PFN(pgmap->ranges[i].start);
+		for (j = 0; j < PHYS_PFN(2 * MT_SIZE); j += MT_NR)
+			bad += compound_head(pfn_to_page(pfn + j)) != pfn_to_page(pfn);
+		KUNIT_EXPECT_EQ(test, compound_order(pfn_to_page(pfn)),
+				pgmap->vmemmap_shift);
+	}
+	KUNIT_EXPECT_EQ(test, bad, 0);
+	KUNIT_EXPECT_EQ(test, zone_device_page_init(pfn_to_page(pfn), pgmap, 0), -EINVAL);
+	memunmap_pages(pgmap);
 }
 
 /* If one range cannot be mapped, none is, and the page map is as before. */
@@ -547,6 +581,7 @@ static struct kunit_case hmm_memremap_cases[] = {
 	KUNIT_CASE(mt_test_rules_all),
 	KUNIT_CASE(mt_test_holds),
 	KUNIT_CASE(mt_test_map),
+	KUNIT_CASE(mt_test_compound),
 	KUNIT_CASE(mt_test_unwind),
 	KUNIT_CASE(mt_test_orders),
 	KUNIT_CASE(mt_test_bounds),
