@@ -98,16 +98,26 @@ configure() {
 	echo "$key" >"$TREE/$build/.staging-key"
 }
 
+# for_this_arch: of the paths on stdin, those that are not for other architectures
+# than $arch; all, before use_build.
+for_this_arch() {
+	case ${arch-} in
+	x86 | i386) sed '/^arch\/x86\//!{/^arch\//d}' ;;
+	?*) sed "/^arch\/$arch\//!{/^arch\//d}" ;;
+	*) cat ;;
+	esac
+}
+
 # objects_in: the objects of the C files on stdin that are there and that no
-# other file includes.
+# other file includes, by the path that their makefile has for them.
 objects_in() {
-	kernel_code | sed -n 's/\.c$//p' | while read -r stem; do
+	kernel_code | for_this_arch | sed -n 's/\.c$//p' | while read -r stem; do
 		[ -f "$TREE/$stem.c" ] || continue
 		grep -q -s -F "/${stem##*/}.c\"" "$TREE/${stem%/*}"/*.c \
 			"$TREE/${stem%/*}"/../*.c && continue
 		grep -q -s -F "\"${stem##*/}.c\"" "$TREE/${stem%/*}"/*.c && continue
 		echo "$stem.o"
-	done
+	done | sed 's|/amdkfd/|/amdgpu/../amdkfd/|'
 }
 
 # compile LOG OBJECT...: builds what this configuration has of them. False if
