@@ -455,6 +455,22 @@ TEST_F(evict, signal)
 	EXPECT_EQ(nr, right(self->mem));
 }
 
+/* Who waits for pages that do not come gives up when the time is over. */
+TEST_F(evict, timeout)
+{
+	struct result r = device_command(self->fd, HMM_DMIRROR_HOLD, 1);
+
+	ASSERT_EQ(1, r.pages);
+	/* so many milliseconds */
+	r = command(self->fd, HMM_DMIRROR_EVICT, (char *)page, 1, 1000000);
+	EXPECT_EQ(ETIMEDOUT, r.err);
+	EXPECT_EQ(variant->thp ? LEAF / page : 1, r.left);
+
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_HOLD, 0).err);
+	EXPECT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	EXPECT_EQ(nr, right(self->mem));
+}
+
 /* Processes with pages on the device are killed while it is evicted. */
 TEST_F_TIMEOUT(evict, kill, 120)
 {
