@@ -306,7 +306,7 @@ static const struct file_operations bench_fops = {
 	.unlocked_ioctl = bench_ioctl,
 };
 
-static struct miscdevice bench_device = {
+static struct miscdevice bench_misc = {
 	.minor = MISC_DYNAMIC_MINOR,
 	.name = "hmm_bench",
 	.mode = 0600,
@@ -318,7 +318,7 @@ static int __init bench_init(void)
 	int ret;
 
 	bench_dma_find_device();
-	ret = misc_register(&bench_device);
+	ret = misc_register(&bench_misc);
 	if (ret)
 		bench_dma_put_device();
 	return ret;
@@ -327,7 +327,7 @@ module_init(bench_init);
 
 static void __exit bench_exit(void)
 {
-	misc_deregister(&bench_device);
+	misc_deregister(&bench_misc);
 	bench_dma_put_device();
 }
 module_exit(bench_exit);

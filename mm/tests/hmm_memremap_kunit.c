@@ -277,25 +277,25 @@ static void mt_test_map(struct kunit *test)
 }
 
 /*
- * Where all of a large folio's tails are in the same few pages of the memory map,
- * that starts anew with each range, which may lie in the middle of such a folio's
- * natural place.
+ * Where all tails of a large folio are in the same few pages of the memory map,
+ * these begin anew with each folio, whatever is behind the ranges of the page map.
  */
 static void mt_test_compound(struct kunit *test)
 {
-	struct mt_map *map = mt_new(test, 2);
+	struct mt_map *map = mt_new(test, 3);
 	struct dev_pagemap *pgmap = &map->pgmap;
 	unsigned long i, j, pfn, bad = 0;
 
 	pgmap->vmemmap_shift = ilog2(2 * MT_SIZE) - PAGE_SHIFT;
-	for (i = 0; i < 2; i++) {
-		struct range range = mt_range(test, 3 * MT_SIZE);
+	pgmap->nr_range = 2;
+	for (i = 0; i < 3; i++) {
+		struct range *range = &pgmap->ranges[i];
 
-		if (IS_ALIGNED(range.start, 2 * MT_SIZE))
-			range.start += MT_SIZE;
-		range.end = range.start + 2 * MT_SIZE - 1;
-		pgmap->ranges[i] = range;
+		*range = mt_range(test, 3 * MT_SIZE);
+		range->start = ALIGN(range->start, 2 * MT_SIZE);
+		range->end = range->start + 2 * MT_SIZE - 1;
 	}
+	pgmap->ranges[2].start -= MT_SIZE;
 	KUNIT_ASSERT_FALSE(test, IS_ERR(memremap_pages(pgmap, NUMA_NO_NODE)));
 	for (i = 0; i < 2; i++) {
 		pfn = PHYS_PFN(pgmap->ranges[i].start);
