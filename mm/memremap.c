@@ -365,8 +365,9 @@ static void pgmap_unmap(struct dev_pagemap *pgmap, int nr)
  * memunmap_pages() - undo memremap_pages()
  * @pgmap: the page map
  *
- * Waits until no page of @pgmap is in use, and from the first moment on refuses
- * new ones. An owner that cannot rely on its pages coming back by themselves
+ * Waits until no page of private or coherent memory is in use, and from the first
+ * moment on refuses new ones; with any other type, the owner has waited before. An
+ * owner that cannot rely on its pages coming back by themselves
  * calls memremap_evict() first, and memremap_discard() if the device is dead.
  *
  * Context: Process context, no locks that the owner's methods take. Sleeps.

@@ -310,8 +310,9 @@ static int evict_all(struct memremap_evict *ev,
  * @ev: what to move, how, and for how long
  *
  * Closes the page map, as memremap_close() does, and leaves it closed, whatever
- * is returned: an owner that goes on calls memremap_open(). After an error the
- * pages that are left are in use as before, and the call may be repeated.
+ * but -EINVAL is returned: an owner that goes on calls memremap_open(). After an
+ * error the pages that are left are in use as before, and the call may be
+ * repeated.
  *
  * Large folios stay large. Where there is no memory for one, or it is mapped in
  * parts, it is split.
@@ -321,7 +322,8 @@ static int evict_all(struct memremap_evict *ev,
  *
  * Return: 0 if no page is in use, or
  *
- * * -EBUSY: pages are left that others hold or have locked
+ * * -EBUSY: pages are left that others hold or have locked, or that the owner
+ *   has not copied
  * * -ENOMEM: pages are left because memory is short
  * * -ETIMEDOUT: the time was over
  * * -EINTR: a fatal signal, if memremap_evict.killable
