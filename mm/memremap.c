@@ -7,9 +7,11 @@
  * reference count that outlives every user of its pages. There are two ways to
  * count. Where the owner hands out pages one by one (private and coherent
  * memory), each page in use holds a reference, from zone_device_page_init() to
- * free_zone_device_folio(). Of the other types, all pages hold one from the
- * start, which memunmap_pages() drops: their users have references to folios,
- * which the file system or the driver waits for, not to the page map.
+ * free_zone_device_folio(). Of the other types, all pages (or folios, if there is
+ * a vmemmap_shift) hold one from the start, which memunmap_pages() drops: their
+ * users have references to folios, which the file system or the driver waits for,
+ * not to the page map. P2PDMA has both: it takes one more for what its pool gives
+ * out.
  *
  * What is protected by what:
  *
@@ -365,10 +367,11 @@ static void pgmap_unmap(struct dev_pagemap *pgmap, int nr)
  * memunmap_pages() - undo memremap_pages()
  * @pgmap: the page map
  *
- * Waits until no page of private or coherent memory is in use, and from the first
- * moment on refuses new ones; with any other type, the owner has waited before. An
- * owner that cannot rely on its pages coming back by themselves
- * calls memremap_evict() first, and memremap_discard() if the device is dead.
+ * Refuses new pages from the first moment on, and waits for all references: those
+ * of pages of private or coherent memory in use, of P2PDMA memory given out, and
+ * of get_dev_pagemap(). For users of pages of any other type the owner has waited
+ * before. An owner that cannot rely on its pages coming back by themselves calls
+ * memremap_evict() first, and memremap_discard() if the device is dead.
  *
  * Context: Process context, no locks that the owner's methods take. Sleeps.
  */
@@ -407,7 +410,9 @@ static pgprot_t pgmap_pgprot(const struct dev_pagemap *pgmap)
  *   beyond what can be addressed
  * * -ENXIO: there is system memory in a range
  * * -EBUSY: there is a page map in a range
+ * * -EEXIST: there is a memory map for part of a range
  * * -ENOMEM: out of memory
+ * * others: what the architecture says to new memory, or to its memory type
  */
 void *memremap_pages(struct dev_pagemap *pgmap, int nid)
 {

@@ -70,7 +70,7 @@ static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
 	return used;
 }
 
-/* First pfn at or behind @pfn, in range @i, where a window ends. */
+/* First pfn behind @pfn, in range @i, where a window ends. */
 static unsigned long window_end(struct dev_pagemap *pgmap, int i,
 				unsigned long pfn)
 {
@@ -314,8 +314,8 @@ static int evict_all(struct memremap_evict *ev,
  * error the pages that are left are in use as before, and the call may be
  * repeated.
  *
- * Large folios stay large. Where there is no memory for one, or it is mapped in
- * parts, it is split.
+ * Large folios stay large. Where there is no memory for one, or
+ * memremap_evict.copy() leaves it out, it is split.
  *
  * Context: Process context, without locks that faults, notifiers or the owner's
  * methods take. Sleeps.

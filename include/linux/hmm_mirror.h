@@ -208,7 +208,7 @@ struct hmm_mirror {
 
 /**
  * hmm_mirror_allow_peers() - let the device use memory of other devices in place
- * @mirror: the mirror, between hmm_mirror_init() and the first hmm_mirror_fault()
+ * @mirror: the mirror, between hmm_mirror_init() and the first fault or prefetch
  *
  * Device-private memory of another device is then mapped where it is, if its owner
  * offers it to the device and the rules of P2PDMA allow that; see

@@ -38,7 +38,8 @@ struct ib_umem_odp_ops {
 	/**
 	 * @peers: The device may use device-private memory of others where it
 	 * is, see hmm_mirror_allow_peers(). Memory of a device that offers none,
-	 * or that cannot be reached, is migrated to system memory as without.
+	 * or that cannot be reached, is migrated to system memory as without, and
+	 * so is all that a region with %IB_ACCESS_REMOTE_ATOMIC uses.
 	 */
 	bool peers;
 };
@@ -56,6 +57,7 @@ struct ib_umem_odp_ops {
  *	and consists of physically contiguous blocks of at least that size.
  * @is_implicit_odp: This is a root. It covers all of the address space, by
  *	children that the driver adds.
+ * @remote_atomic: The region has %IB_ACCESS_REMOTE_ATOMIC.
  */
 struct ib_umem_odp {
 	struct ib_umem umem;
@@ -65,6 +67,7 @@ struct ib_umem_odp {
 	void *private;
 	unsigned int page_shift;
 	bool is_implicit_odp;
+	bool remote_atomic;
 };
 
 static inline struct ib_umem_odp *to_ib_umem_odp(struct ib_umem *base)

@@ -89,7 +89,8 @@ static int odp_mirror_init(struct ib_umem_odp *odp, unsigned long start,
 	ret = hmm_mirror_init(&odp->mirror, odp->umem.owning_mm,
 			      ib_uses_virt_dma(dev) ? NULL : dev->dma_device,
 			      &odp_mirror_ops, start, end);
-	if (!ret && odp->ops && odp->ops->peers)
+	/* An atomic operation may not be one in the memory of another device. */
+	if (!ret && odp->ops && odp->ops->peers && !odp->remote_atomic)
 		hmm_mirror_allow_peers(&odp->mirror);
 	return ret;
 }
@@ -140,6 +141,7 @@ struct ib_umem_odp *ib_umem_odp_alloc_implicit(struct ib_device *device,
 	if (!root)
 		return ERR_PTR(-ENOMEM);
 	root->is_implicit_odp = true;
+	root->remote_atomic = access & IB_ACCESS_REMOTE_ATOMIC;
 	mutex_init(&root->root_lock);
 	/* Children are added after the process has gone, too: and fail then. */
 	mmgrab(root->umem.owning_mm);
@@ -180,6 +182,7 @@ ib_umem_odp_alloc_child(struct ib_umem_odp *root, unsigned long addr,
 		return ERR_PTR(-ENOMEM);
 	child->umem.address = addr;
 	child->umem.length = size;
+	child->remote_atomic = root->remote_atomic;
 
 	ret = odp_window(child, &start, &end);
 	if (ret)
@@ -243,6 +246,7 @@ struct ib_umem_odp *ib_umem_odp_get(struct ib_device *device,
 	odp->umem.address = addr;
 	odp->umem.length = size;
 	odp->page_shift = shift;
+	odp->remote_atomic = access & IB_ACCESS_REMOTE_ATOMIC;
 	ret = odp_window(odp, &start, &end);
 	if (ret)
 		goto err_free;

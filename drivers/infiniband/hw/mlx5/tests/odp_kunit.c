@@ -1072,6 +1072,50 @@ static void odp_test_becomes_empty(struct kunit *test)
 	ib_umem_odp_unlock(pt->odp);
 }
 
+static const struct ib_umem_odp_ops odp_test_peer_ops = {
+	.peers = true,
+};
+
+static void odp_test_expect_peers(struct kunit *test, struct ib_umem_odp *odp,
+				  bool peers)
+{
+	KUNIT_ASSERT_NOT_ERR_OR_NULL(test, odp);
+	KUNIT_EXPECT_EQ(test, odp->mirror.view.peers, peers);
+	ib_umem_odp_release(odp);
+}
+
+/* Memory of other devices is for regions that have no atomic operations. */
+static void odp_test_peers(struct kunit *test)
+{
+	static const int atomic[] = { 0, IB_ACCESS_REMOTE_ATOMIC };
+	struct odp_test *pt = test->priv;
+	struct ib_device *dev = &pt->dev->ib_dev;
+	struct ib_umem_odp *root;
+	int access, i;
+
+	odp_test_expect_peers(test,
+			      ib_umem_odp_get(dev, ODP_TEST_START, PAGE_SIZE,
+					      ODP_TEST_ACCESS,
+					      &(struct ib_umem_odp_ops){}),
+			      false);
+	for (i = 0; i < ARRAY_SIZE(atomic); i++) {
+		access = ODP_TEST_ACCESS | atomic[i];
+		odp_test_expect_peers(test,
+				      ib_umem_odp_get(dev, ODP_TEST_START,
+						      PAGE_SIZE, access,
+						      &odp_test_peer_ops),
+				      !atomic[i]);
+		root = ib_umem_odp_alloc_implicit(dev, access);
+		KUNIT_ASSERT_NOT_ERR_OR_NULL(test, root);
+		odp_test_expect_peers(test,
+				      ib_umem_odp_alloc_child(root, PMD_SIZE,
+							      PMD_SIZE,
+							      &odp_test_peer_ops),
+				      !atomic[i]);
+		ib_umem_odp_release(root);
+	}
+}
+
 static struct kunit_case odp_test_cases[] = {
 	KUNIT_CASE(odp_test_small_pages),
 	KUNIT_CASE(odp_test_part_of_leaf),
@@ -1096,6 +1140,7 @@ static struct kunit_case odp_test_cases[] = {
 	KUNIT_CASE(odp_test_stuck_child),
 	KUNIT_CASE(odp_test_revoked_child),
 	KUNIT_CASE(odp_test_becomes_empty),
+	KUNIT_CASE(odp_test_peers),
 	{}
 };
 
