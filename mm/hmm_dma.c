@@ -577,8 +577,14 @@ static __always_inline int hmm_dma_make_link(struct hmm_dma_map_args *map,
 	if (link->npages > 1)
 		link->npages = hmm_dma_trim(link->entry, link->npages);
 	if (is_zone_device_page(page)) {
-		if (hmm_pfn_is_peer(link->entry))
-			return hmm_dma_link_peer(map, link);
+		if (hmm_pfn_is_peer(link->entry)) {
+			/* Whose address is passed on is not in registers. */
+			struct hmm_dma_link peer = *link;
+			int ret = hmm_dma_link_peer(map, &peer);
+
+			*link = peer;
+			return ret;
+		}
 		kind = hmm_dma_classify(map, page);
 		if (kind < 0)
 			return kind;
@@ -1033,9 +1039,11 @@ static struct folio *hmm_dma_mark_dirty(unsigned long pfn)
  */
 static bool hmm_dma_may_be_dirty(unsigned long entry)
 {
-	if (!(entry & HMM_PFN_WRITE) || entry & ENTRY_PRIVATE)
-		return false;
-	return !(entry & ENTRY_P2P) ||
+	unsigned long kind = entry & (HMM_PFN_WRITE | ENTRY_PRIVATE | ENTRY_P2P);
+
+	if (likely(kind == HMM_PFN_WRITE))
+		return true;
+	return kind & HMM_PFN_WRITE && !(kind & ENTRY_PRIVATE) &&
 	       is_device_private_page(hmm_pfn_to_page(entry));
 }
 
