@@ -205,26 +205,39 @@ bool pgmap_pfn_valid(struct dev_pagemap *pgmap, unsigned long pfn)
 	return pgmap_holds(pgmap, pfn, 1);
 }
 
-/* Make @range known as one of @pgmap, if no other page map has any of it. */
+static void range_forget(const struct range *range)
+{
+	lockdep_assert_held(&pgmap_mutex);
+	xa_store_range(&pgmap_array, PHYS_PFN(range->start),
+		       PHYS_PFN(range->end), NULL, GFP_KERNEL);
+}
+
+/*
+ * Make @range known as one of @pgmap, if no other page map has any of it. If this
+ * fails, percpu_ref_kill() waits for those who have found a part of it.
+ */
 static int range_enter(struct dev_pagemap *pgmap, const struct range *range)
 {
 	unsigned long index = PHYS_PFN(range->start);
+	int err;
 
 	guard(mutex)(&pgmap_mutex);
 	if (xa_find(&pgmap_array, &index, PHYS_PFN(range->end), XA_PRESENT)) {
 		pr_err("%s: pfn %#lx already has a page map\n", __func__, index);
 		return -EBUSY;
 	}
-	return xa_err(xa_store_range(&pgmap_array, PHYS_PFN(range->start),
-				     PHYS_PFN(range->end), pgmap, GFP_KERNEL));
+	err = xa_err(xa_store_range(&pgmap_array, PHYS_PFN(range->start),
+				    PHYS_PFN(range->end), pgmap, GFP_KERNEL));
+	if (err)
+		range_forget(range);
+	return err;
 }
 
-/* After this nobody finds @pgmap by a pfn of @range, or is about to. */
+/* After this nobody finds a page map by a pfn of @range, or is about to. */
 static void range_leave(const struct range *range)
 {
 	scoped_guard(mutex, &pgmap_mutex)
-		xa_store_range(&pgmap_array, PHYS_PFN(range->start),
-			       PHYS_PFN(range->end), NULL, GFP_KERNEL);
+		range_forget(range);
 	synchronize_rcu();
 }
 
@@ -295,10 +308,8 @@ static int range_map(struct dev_pagemap *pgmap, struct mhp_params *params,
 	}
 
 	err = range_enter(pgmap, range);
-	if (err == -EBUSY)
-		return err;
 	if (err)
-		goto err_leave;	/* a part of it may be there */
+		return err;
 
 	err = pfnmap_track(PHYS_PFN(range->start), range_len(range),
 			   &params->pgprot);

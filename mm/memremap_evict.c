@@ -262,11 +262,13 @@ static int run_rounds(struct evict_run *run)
 {
 	struct memremap_evict *ev = run->ev;
 	unsigned int rounds = ev->rounds ?: EVICT_ROUNDS;
+	unsigned int i;
 	int err;
 
-	for (ev->round = 0; ev->round < rounds; ev->round++) {
-		if (ev->round)
-			fsleep(min(USEC_PER_MSEC << min(ev->round, 10U),
+	WRITE_ONCE(ev->round, 0);
+	for (i = 0; i < rounds; i++) {
+		if (i)
+			fsleep(min(USEC_PER_MSEC << min(i, 10U),
 				   EVICT_PAUSE_MAX_US));
 		run->err = 0;
 		err = run_round(run);
@@ -277,6 +279,7 @@ static int run_rounds(struct evict_run *run)
 			err = run_stop(run);
 		if (err)
 			return err;
+		WRITE_ONCE(ev->round, i + 1);
 	}
 	return run->err ?: -EBUSY;
 }
