@@ -39,7 +39,8 @@ struct ib_umem_odp_ops {
 	 * @peers: The device may use device-private memory of others where it
 	 * is, see hmm_mirror_allow_peers(). Memory of a device that offers none,
 	 * or that cannot be reached, is migrated to system memory as without, and
-	 * so is all that a region with %IB_ACCESS_REMOTE_ATOMIC uses.
+	 * so is all that a region with %IB_ACCESS_REMOTE_ATOMIC uses, or with
+	 * %IB_ACCESS_MW_BIND. The driver lets no region gain these later.
 	 */
 	bool peers;
 };
@@ -57,7 +58,8 @@ struct ib_umem_odp_ops {
  *	and consists of physically contiguous blocks of at least that size.
  * @is_implicit_odp: This is a root. It covers all of the address space, by
  *	children that the driver adds.
- * @remote_atomic: The region has %IB_ACCESS_REMOTE_ATOMIC.
+ * @remote_atomic: Atomic operations of others are possible, by
+ *	%IB_ACCESS_REMOTE_ATOMIC or, with a memory window, %IB_ACCESS_MW_BIND.
  */
 struct ib_umem_odp {
 	struct ib_umem umem;

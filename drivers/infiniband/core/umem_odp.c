@@ -61,6 +61,9 @@ static const struct hmm_mirror_ops odp_mirror_ops = {
 	.invalidate = odp_invalidate,
 };
 
+/* A window that is bound to a region may have more rights than that. */
+#define ODP_ACCESS_ATOMIC	(IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_MW_BIND)
+
 /* The window has all translation entries of which the umem has a part. */
 static int odp_window(const struct ib_umem_odp *odp, unsigned long *start,
 		      unsigned long *end)
@@ -141,7 +144,7 @@ struct ib_umem_odp *ib_umem_odp_alloc_implicit(struct ib_device *device,
 	if (!root)
 		return ERR_PTR(-ENOMEM);
 	root->is_implicit_odp = true;
-	root->remote_atomic = access & IB_ACCESS_REMOTE_ATOMIC;
+	root->remote_atomic = access & ODP_ACCESS_ATOMIC;
 	mutex_init(&root->root_lock);
 	/* Children are added after the process has gone, too: and fail then. */
 	mmgrab(root->umem.owning_mm);
@@ -246,7 +249,7 @@ struct ib_umem_odp *ib_umem_odp_get(struct ib_device *device,
 	odp->umem.address = addr;
 	odp->umem.length = size;
 	odp->page_shift = shift;
-	odp->remote_atomic = access & IB_ACCESS_REMOTE_ATOMIC;
+	odp->remote_atomic = access & ODP_ACCESS_ATOMIC;
 	ret = odp_window(odp, &start, &end);
 	if (ret)
 		goto err_free;

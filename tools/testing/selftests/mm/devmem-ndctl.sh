@@ -53,15 +53,15 @@ destroy() {
 	quiet ndctl destroy-namespace -f "$1"
 }
 
-# bound DRIVER: the device of the nd bus that the driver has last got.
+# bound BLOCK: the device of the nd bus that the disk is of.
 bound() {
-	basename "$(find "/sys/bus/nd/drivers/$1" -type l -name 'pfn*' | tail -n 1)"
+	basename "$(readlink -f "/sys/block/$1/device")"
 }
 
 # Files on it, with the driver bound and unbound below a mapping.
 use_fsdax() {
 	[ -b "/dev/$block" ] &&
-	quiet env DEVMEM_PMEM="$(bound nd_pmem)" DEVMEM_DISK="/dev/$block" \
+	quiet env DEVMEM_PMEM="$(bound "$block")" DEVMEM_DISK="/dev/$block" \
 		DEVMEM_ROUNDS=1 "$tests" -r "devmem_fs.$1.bind"
 }
 

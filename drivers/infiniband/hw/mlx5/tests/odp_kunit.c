@@ -1087,7 +1087,9 @@ static void odp_test_expect_peers(struct kunit *test, struct ib_umem_odp *odp,
 /* Memory of other devices is for regions that have no atomic operations. */
 static void odp_test_peers(struct kunit *test)
 {
-	static const int atomic[] = { 0, IB_ACCESS_REMOTE_ATOMIC };
+	static const int atomic[] = {
+		0, IB_ACCESS_REMOTE_ATOMIC, IB_ACCESS_MW_BIND
+	};
 	struct odp_test *pt = test->priv;
 	struct ib_device *dev = &pt->dev->ib_dev;
 	struct ib_umem_odp *root;
