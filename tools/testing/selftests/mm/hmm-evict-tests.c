@@ -342,6 +342,8 @@ static int fork_and(int fd, char *mem, unsigned long what, size_t (*count)(char 
 	if (pipe(go))
 		return -1;
 	pid = fork();
+	if (pid < 0)
+		return -1;
 	if (!pid) {
 		if (read(go[0], &c, 1) != 1)
 			_exit(2);
@@ -369,6 +371,7 @@ TEST_F(evict, fork_dead)
 	EXPECT_EQ(0, fork_and(self->fd, self->mem, HMM_DMIRROR_DISCARD, lost));
 	EXPECT_EQ(nr, lost(self->mem));
 	pid = fork();		/* a marker is inherited */
+	ASSERT_LE(0, pid);
 	if (!pid)
 		_exit(lost(self->mem) != nr);
 	EXPECT_EQ(0, reap(pid));
@@ -439,6 +442,7 @@ TEST_F(evict, signal)
 
 	ASSERT_EQ(1, r.pages);
 	pid = fork();
+	ASSERT_LE(0, pid);
 	if (!pid) {
 		device_command(self->fd, HMM_DMIRROR_EVICT, 1000000);
 		_exit(0);
@@ -480,6 +484,7 @@ TEST_F_TIMEOUT(evict, kill, 120)
 		pid_t pid = fork();
 		size_t j;
 
+		ASSERT_LE(0, pid);
 		if (!pid) {
 			int fd = open(DEVICE, O_RDWR);
 

@@ -476,6 +476,7 @@ TEST_F_TIMEOUT(hmm_peer, foreign_process, TIME)
 
 	ASSERT_EQ(0, madvise(buf, N * page, MADV_DONTFORK));
 	pid = fork();
+	ASSERT_LE(0, pid);
 	if (!pid) {
 		char *own = mmap(buf, N * page, PROT_READ | PROT_WRITE,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
@@ -739,6 +740,7 @@ TEST_F_TIMEOUT(hmm_peer, fork, TIME)
 	ASSERT_TRUE(mirrored(HMM_DMA_TEST_PEERS));
 	ASSERT_EQ(0, dma_fault(dma, buf, N * page, DMA_WRITE));
 	pid = fork();
+	ASSERT_LE(0, pid);
 	if (!pid) {
 		close(go[1]);
 		/* When the parent's device has written. */
@@ -768,6 +770,7 @@ TEST_F_TIMEOUT(hmm_peer, exit, TIME)
 	ASSERT_EQ(0, munmap(buf, N * page));
 	ASSERT_EQ(0, peer_status().used);
 	pid = fork();
+	ASSERT_LE(0, pid);
 	if (!pid) {
 		bool right = !setup(dma_nr, peer_nr) &&
 			     mirrored(HMM_DMA_TEST_PEERS) &&
