@@ -64,6 +64,8 @@ struct pgmap_rule {
 	bool needs_migrate_to_ram;	/* dev_pagemap_ops.migrate_to_ram */
 	bool counts_use;		/* only pages in use hold a reference */
 	bool keeps_mapping;		/* folio->mapping is not ours to clear */
+	bool wakes;			/* somebody waits for an idle folio */
+	bool never_idle;		/* the owner has the reference of a free one */
 };
 
 static const struct pgmap_rule pgmap_rules[] = {
@@ -86,11 +88,13 @@ static const struct pgmap_rule pgmap_rules[] = {
 		.name			= "fsdax",
 		.supported		= true,
 		.keeps_mapping		= true,
+		.wakes			= true,
 	},
 	[MEMORY_DEVICE_GENERIC] = {
 		.name			= "generic",
 		.supported		= true,
 		.keeps_mapping		= true,
+		.never_idle		= true,
 	},
 	[MEMORY_DEVICE_PCI_P2PDMA] = {
 		.name			= "p2pdma",
@@ -179,9 +183,10 @@ static unsigned long range_refs(struct dev_pagemap *pgmap, int i)
 static bool pgmap_holds(struct dev_pagemap *pgmap, unsigned long pfn,
 			unsigned long nr)
 {
-	int i;
+	/* Pairs with range_map(): the struct pages of these are initialised. */
+	int i, nr_mapped = smp_load_acquire(&pgmap->nr_mapped);
 
-	for (i = 0; i < pgmap->nr_range; i++) {
+	for (i = 0; i < nr_mapped; i++) {
 		const struct range *range = &pgmap->ranges[i];
 
 		if (pfn < PHYS_PFN(range->start) || pfn > PHYS_PFN(range->end))
@@ -197,8 +202,10 @@ static bool pgmap_holds(struct dev_pagemap *pgmap, unsigned long pfn,
  * @pgmap: the page map
  * @pfn: page frame number
  *
- * Return: true if @pfn is in a range of @pgmap and is not one of the pages that
- * its altmap has set aside.
+ * A page map can be found by its pfns before it has struct pages for them.
+ *
+ * Return: true if @pfn is in a range of @pgmap that is mapped, and is not one of
+ * the pages that its altmap has set aside.
  */
 bool pgmap_pfn_valid(struct dev_pagemap *pgmap, unsigned long pfn)
 {
@@ -331,6 +338,8 @@ static int range_map(struct dev_pagemap *pgmap, struct mhp_params *params,
 				PHYS_PFN(range->start), range_nr_pages(range),
 				pgmap);
 	percpu_ref_get_many(&pgmap->ref, range_refs(pgmap, i));
+	/* Pairs with pgmap_holds(). */
+	smp_store_release(&pgmap->nr_mapped, i + 1);
 	return 0;
 
 err_untrack:
@@ -354,26 +363,6 @@ static void pgmap_released(struct percpu_ref *ref)
 	complete(&container_of(ref, struct dev_pagemap, ref)->done);
 }
 
-/* Undo the mapping of the first @nr ranges once no page of them is in use. */
-static void pgmap_unmap(struct dev_pagemap *pgmap, int nr)
-{
-	int i;
-
-	percpu_ref_kill(&pgmap->ref);
-	for (i = 0; i < nr; i++)
-		percpu_ref_put_many(&pgmap->ref, range_refs(pgmap, i));
-
-	while (!wait_for_completion_timeout(&pgmap->done, PGMAP_WAIT_REPORT))
-		pr_warn("memunmap_pages: %s memory at %#llx is still in use\n",
-			pgmap_rule(pgmap)->name, pgmap->ranges[0].start);
-
-	for (i = 0; i < nr; i++)
-		range_unmap(pgmap, i);
-	percpu_ref_exit(&pgmap->ref);
-
-	WARN_ONCE(pgmap->altmap.alloc, "failed to free all reserved pages\n");
-}
-
 /**
  * memunmap_pages() - undo memremap_pages()
  * @pgmap: the page map
@@ -388,7 +377,23 @@ static void pgmap_unmap(struct dev_pagemap *pgmap, int nr)
  */
 void memunmap_pages(struct dev_pagemap *pgmap)
 {
-	pgmap_unmap(pgmap, pgmap->nr_range);
+	int i, nr = pgmap->nr_mapped;
+
+	percpu_ref_kill(&pgmap->ref);
+	for (i = 0; i < nr; i++)
+		percpu_ref_put_many(&pgmap->ref, range_refs(pgmap, i));
+
+	while (!wait_for_completion_timeout(&pgmap->done, PGMAP_WAIT_REPORT))
+		pr_warn("%s: %s memory at %#llx is still in use\n", __func__,
+			pgmap_rule(pgmap)->name, pgmap->ranges[0].start);
+
+	/* Only who has a reference looks at a page map, and nobody has. */
+	pgmap->nr_mapped = 0;
+	for (i = 0; i < nr; i++)
+		range_unmap(pgmap, i);
+	percpu_ref_exit(&pgmap->ref);
+
+	WARN_ONCE(pgmap->altmap.alloc, "failed to free all reserved pages\n");
 }
 EXPORT_SYMBOL_GPL(memunmap_pages);
 
@@ -443,6 +448,7 @@ void *memremap_pages(struct dev_pagemap *pgmap, int nid)
 	init_completion(&pgmap->done);
 	spin_lock_init(&pgmap->lock);
 	WRITE_ONCE(pgmap->closed, false);
+	pgmap->nr_mapped = 0;
 	err = percpu_ref_init(&pgmap->ref, pgmap_released, 0, GFP_KERNEL);
 	if (err)
 		return ERR_PTR(err);
@@ -450,7 +456,7 @@ void *memremap_pages(struct dev_pagemap *pgmap, int nid)
 	for (i = 0; i < pgmap->nr_range; i++) {
 		err = range_map(pgmap, &params, i, nid);
 		if (err) {
-			pgmap_unmap(pgmap, i);
+			memunmap_pages(pgmap);
 			return ERR_PTR(err);
 		}
 	}
@@ -580,13 +586,16 @@ void free_zone_device_folio(struct folio *folio)
 
 	if (rule->needs_folio_free)
 		pgmap->ops->folio_free(folio);
-	/* From here on the folio may be somebody else's. */
+	/*
+	 * From here on the folio may be somebody else's, and the page map gone:
+	 * of P2PDMA, folio_free() has dropped the last reference to it.
+	 */
 	if (rule->counts_use)
 		percpu_ref_put_many(&pgmap->ref, nr);
-	else if (pgmap->type == MEMORY_DEVICE_FS_DAX)
+	if (rule->wakes)
 		wake_up_var(&folio->page);
-	else if (pgmap->type == MEMORY_DEVICE_GENERIC)
-		folio_set_count(folio, 1);	/* always ready for use */
+	if (rule->never_idle)
+		folio_set_count(folio, 1);
 }
 
 /* The page that @page is a tail of, itself if it is a head, otherwise NULL. */
@@ -718,7 +727,7 @@ static int page_shape(struct page *page, struct dev_pagemap *pgmap,
  * whatever the order. It is that for each page if they were not, and there may
  * be that of taking apart a larger folio.
  *
- * Context: Any but interrupts.
+ * Context: Any but interrupts. A larger folio is taken apart under a spinlock.
  *
  * Return: 0, or
  *
@@ -756,7 +765,8 @@ int zone_device_page_init(struct page *page, struct dev_pagemap *pgmap,
 	}
 	/* Nobody else can have the lock of a page without references. */
 	__folio_set_locked((struct folio *)page);
-	set_page_count(page, 1);
+	/* Who gets a reference by the pfn sees the lock and the shape, too. */
+	folio_ref_unfreeze((struct folio *)page, 1);
 	return 0;
 }
 EXPORT_SYMBOL_GPL(zone_device_page_init);
