@@ -12,9 +12,10 @@
  * read any more: what processes had there is lost, and an access to it is a
  * SIGBUS.
  *
- * No locks of our own: migrate_device_range() locks the folios of a window, and
- * page tables are changed under the locks that the rmap walk takes. Two calls at
- * once for one page map do no harm, and get in each other's way.
+ * No locks of our own: migrate_device_range() locks the folios of a window and
+ * holds their anon_vmas, until migrate_device_finalize(). Page tables are changed
+ * under the locks that the rmap walk takes. Two calls at once for one page map do
+ * no harm, and get in each other's way.
  */
 #include <linux/delay.h>
 #include <linux/jiffies.h>
@@ -28,7 +29,7 @@
 #include <linux/swapops.h>
 #include "internal.h"
 
-/* Pages that are moved at once. A folio that is mapped whole fits. */
+/* Pages that are moved at once: the largest folio that a process has mapped. */
 #define EVICT_WINDOW		(PMD_SIZE >> PAGE_SHIFT)
 #define EVICT_ROUNDS		12
 #define EVICT_TIMEOUT		(30 * HZ)
@@ -49,25 +50,63 @@ static unsigned long *run_dst(struct evict_run *run)
 	return run->src + EVICT_WINDOW;
 }
 
+/* A page, and how many from there on are of the same folio. */
+struct page_look {
+	struct folio *folio;
+	unsigned long nr;
+};
+
+static struct page_look look_at(struct page *page)
+{
+	struct page_look look = { .folio = page_folio(page), .nr = 1 };
+
+	if (page == &look.folio->page)
+		look.nr = max(folio_nr_pages(look.folio), 1UL);
+	return look;
+}
+
 /*
- * How many of [@pfn, @pfn + @nr) are in use. Nobody can be kept from splitting a
- * folio just now, so this may be wrong while others work on the pages.
+ * Whether @page is in use, and so are the @nr - 1 behind it. A folio that is being
+ * split has no references, but is locked. If it was split while we looked, its
+ * count says nothing about pages that are no longer part of it.
+ */
+static bool page_in_use(struct page *page, unsigned long *nr)
+{
+	struct page_look first = look_at(page), second;
+
+	*nr = first.nr;
+	if (folio_ref_count(first.folio) || folio_test_locked(first.folio))
+		return true;
+	/* The references of the parts come after they have become folios. */
+	smp_rmb();
+	second = look_at(page);
+	return second.folio != first.folio || second.nr != first.nr;
+}
+
+/*
+ * How many of [@pfn, @pfn + @nr) are in use. Others may split folios or let go of
+ * them meanwhile, so the number may be wrong. That it is 0 is right once the page
+ * map is closed.
  */
 static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
 {
 	unsigned long i, step, used = 0;
 
 	for (i = 0; i < nr; i += step) {
-		struct page *page = pfn_to_page(pfn + i);
-		struct folio *folio = page_folio(page);
+		bool in_use = page_in_use(pfn_to_page(pfn + i), &step);
 
-		step = 1;
-		if (page == &folio->page)
-			step = clamp(folio_nr_pages(folio), 1UL, nr - i);
-		if (folio_ref_count(folio))
+		step = min(step, nr - i);
+		if (in_use)
 			used += step;
 	}
 	return used;
+}
+
+/* First pfn of range @i that is not one of the memory map's own. */
+static unsigned long first_pfn(struct dev_pagemap *pgmap, int i)
+{
+	return PHYS_PFN(pgmap->ranges[i].start) +
+	       vmem_altmap_offset(pgmap_altmap(pgmap));
 }
 
 /* First pfn behind @pfn, in range @i, where a window ends. */
@@ -84,7 +123,7 @@ static unsigned long pgmap_in_use(struct dev_pagemap *pgmap)
 	int i;
 
 	for (i = 0; i < pgmap->nr_range; i++) {
-		pfn = PHYS_PFN(pgmap->ranges[i].start);
+		pfn = first_pfn(pgmap, i);
 		for (; pfn <= PHYS_PFN(pgmap->ranges[i].end); pfn = end) {
 			end = window_end(pgmap, i, pfn);
 			used += pages_in_use(pfn, end - pfn);
@@ -173,8 +212,10 @@ static int evict_window(struct evict_run *run, unsigned long pfn,
 	migrate_device_finalize(src, dst, nr);
 	WRITE_ONCE(run->ev->moved, run->ev->moved + moved);
 
+	/* A large one that others had locked is not VALID. It has another try. */
 	for (i = 0; i < nr && !err; i++)
-		if (!dst[i] && (src[i] & MIGRATE_PFN_COMPOUND))
+		if (!dst[i] && (src[i] & MIGRATE_PFN_VALID) &&
+		    (src[i] & MIGRATE_PFN_COMPOUND))
 			split_at(pfn + i);
 	return err;
 }
@@ -242,7 +283,7 @@ static int run_round(struct evict_run *run)
 	int i, err;
 
 	for (i = 0; i < pgmap->nr_range; i++) {
-		pfn = PHYS_PFN(pgmap->ranges[i].start);
+		pfn = first_pfn(pgmap, i);
 		for (; pfn <= PHYS_PFN(pgmap->ranges[i].end); pfn = end) {
 			end = window_end(pgmap, i, pfn);
 			cond_resched();
@@ -265,7 +306,6 @@ static int run_rounds(struct evict_run *run)
 	unsigned int i;
 	int err;
 
-	WRITE_ONCE(ev->round, 0);
 	for (i = 0; i < rounds; i++) {
 		if (i)
 			fsleep(min(USEC_PER_MSEC << min(i, 10U),
@@ -297,12 +337,18 @@ static int evict_all(struct memremap_evict *ev,
 		return -EINVAL;
 
 	memremap_close(pgmap);
+	WRITE_ONCE(ev->round, 0);
+	WRITE_ONCE(ev->left, pgmap_in_use(pgmap));
+	if (!ev->left)
+		return 0;
+
 	run = kvzalloc(struct_size(run, src, 2 * EVICT_WINDOW), GFP_KERNEL);
 	if (!run)
 		return -ENOMEM;
 	run->ev = ev;
 	run->window = window;
-	run->deadline = jiffies + (ev->timeout ?: EVICT_TIMEOUT);
+	run->deadline = jiffies + min(ev->timeout ?: EVICT_TIMEOUT,
+				      MAX_JIFFY_OFFSET);
 	err = run_rounds(run);
 	kvfree(run);
 	return err;
@@ -314,11 +360,12 @@ static int evict_all(struct memremap_evict *ev,
  *
  * Closes the page map, as memremap_close() does, and leaves it closed, whatever
  * but -EINVAL is returned: an owner that goes on calls memremap_open(). After an
- * error the pages that are left are in use as before, and the call may be
- * repeated.
+ * error the contents of the pages that are left are as before, and the call may
+ * be repeated.
  *
  * Large folios stay large. Where there is no memory for one, or
- * memremap_evict.copy() leaves it out, it is split.
+ * memremap_evict.copy() leaves it out, it is split. Its order is that of a PMD at
+ * most, as is that of all folios that processes have mapped.
  *
  * Context: Process context, without locks that faults, notifiers or the owner's
  * methods take. Sleeps.

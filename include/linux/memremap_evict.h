@@ -22,12 +22,15 @@ struct dev_pagemap;
  *	returns 0, the CPU sees the data and all destinations are unmapped from
  *	DMA. After an error none counts as copied, and the call gives up.
  * @data: for the owner
- * @timeout: after how many jiffies to give up; 0: a default of 30 seconds
- * @rounds: how often to go through all pages at most; 0: a default of 12
- * @killable: give up after a fatal signal, too
+ * @timeout: after how many jiffies to give up; 0: a default of 30 seconds. This is
+ *	looked at before each window, so @copy may make it longer.
+ * @rounds: how often to go through all pages at most; 0: a default of 12. The
+ *	pauses between these add up to 0.6 seconds: what others hold for longer
+ *	wants more rounds, or another call.
+ * @killable: give up after a fatal signal, too. It is looked at as the time is.
  * @moved: pages that were moved, or discarded, by all calls so far. May be read
  *	at any time, as may the rest.
- * @left: pages in use after the last round
+ * @left: pages in use at first, and after each round
  * @round: rounds that this call has finished without success
  *
  * All that is zero at first is right for most.

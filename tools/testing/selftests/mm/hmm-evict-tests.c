@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Tests of taking back device memory that processes use: memremap_evict(),
- * memremap_discard() and the end of a page map, through the private memory of
- * lib/test_hmm.c. The owner closes its memory, others hold pages or touch them
- * meanwhile, copies fail, the device is dead, processes fork and are killed.
+ * memremap_discard() and the end of a page map, through the private and the
+ * coherent memory of lib/test_hmm.c. The owner closes its memory, others hold pages
+ * or touch them meanwhile, copies fail, the device is dead, processes fork, exit
+ * and are killed.
  *
  * Each test is a process of its own. Where the device is closed by one, it is
- * opened before it ends. Needs root, and the module test_hmm.
+ * opened before it ends. Needs root, and the module test_hmm, for coherent memory
+ * with its parameters.
  */
 #include "kselftest_harness.h"
 
@@ -27,7 +29,6 @@
 
 #include <lib/test_hmm_uapi.h>
 
-#define DEVICE		"/dev/hmm_dmirror0"
 #define MB		(1024UL * 1024)
 #define SIZE		(4 * MB)
 #define LEAF		(2 * MB)
@@ -36,6 +37,11 @@
 #define ROUNDS		20
 
 static size_t page, nr;
+static const char *device;
+/* What the device says about a page of its own, and where it says so. */
+static unsigned char on_it;
+#define WHERE		(HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE | \
+			 HMM_DMIRROR_PROT_DEV_COHERENT_REMOTE)
 
 /* What a command has done, and how: 0 or an errno. */
 struct result {
@@ -80,6 +86,7 @@ FIXTURE(evict)
 FIXTURE_VARIANT(evict)
 {
 	bool thp;
+	bool coherent;
 };
 
 FIXTURE_VARIANT_ADD(evict, pages)
@@ -90,6 +97,17 @@ FIXTURE_VARIANT_ADD(evict, pages)
 FIXTURE_VARIANT_ADD(evict, thp)
 {
 	.thp = true,
+};
+
+FIXTURE_VARIANT_ADD(evict, coherent)
+{
+	.coherent = true,
+};
+
+FIXTURE_VARIANT_ADD(evict, coherent_thp)
+{
+	.thp = true,
+	.coherent = true,
 };
 
 /* The first word of a page, which is read and written each time. */
@@ -162,8 +180,7 @@ static size_t on_device(int fd, char *mem)
 	if (command(fd, HMM_DMIRROR_SNAPSHOT, mem, nr, (uintptr_t)perm).err)
 		return (size_t)-1;
 	for (i = 0; i < nr; i++)
-		n += (perm[i] & HMM_DMIRROR_PROT_DEV_PRIVATE_REMOTE) ==
-		     HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
+		n += (perm[i] & WHERE) == on_it;
 	return n;
 }
 
@@ -173,26 +190,40 @@ static size_t to_device(int fd, char *mem, char *bounce)
 	return on_device(fd, mem);
 }
 
+/* Memory with contents, as aligned, or NULL. */
+static char *map_memory(char **map, bool thp)
+{
+	char *mem;
+
+	*map = mmap(NULL, SIZE + LEAF, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (*map == MAP_FAILED)
+		return NULL;
+	mem = (char *)(((uintptr_t)*map + LEAF - 1) & ~(LEAF - 1));
+	if (madvise(mem, SIZE, thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE))
+		return NULL;
+	fill(mem);
+	return mem;
+}
+
 FIXTURE_SETUP(evict)
 {
 	struct sigaction act = { .sa_handler = on_sigbus };
 
 	page = sysconf(_SC_PAGESIZE);
 	nr = SIZE / page;
-	self->fd = open(DEVICE, O_RDWR);
+	device = variant->coherent ? "/dev/hmm_dmirror2" : "/dev/hmm_dmirror0";
+	on_it = variant->coherent ? HMM_DMIRROR_PROT_DEV_COHERENT_LOCAL :
+				    HMM_DMIRROR_PROT_DEV_PRIVATE_LOCAL;
+	self->fd = open(device, O_RDWR);
 	if (self->fd < 0)
-		SKIP(return, "no %s", DEVICE);
+		SKIP(return, "no %s", device);
 	ASSERT_EQ(0, sigaction(SIGBUS, &act, NULL));
 
-	self->map = mmap(NULL, SIZE + LEAF, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->map);
-	self->mem = (char *)(((uintptr_t)self->map + LEAF - 1) & ~(LEAF - 1));
-	ASSERT_EQ(0, madvise(self->mem, SIZE,
-			     variant->thp ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+	self->mem = map_memory(&self->map, variant->thp);
+	ASSERT_NE(NULL, self->mem);
 	self->bounce = malloc(SIZE);
 	ASSERT_NE(NULL, self->bounce);
-	fill(self->mem);
 	ASSERT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
 }
 
@@ -320,6 +351,21 @@ TEST_F(evict, release_dead)
 	fill(self->mem);
 	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
 	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* The memory does not end while somebody else holds some of it. */
+TEST_F(evict, release_held)
+{
+	int other = open(device, O_RDWR);
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(1, device_command(other, HMM_DMIRROR_HOLD, 1).pages);
+	EXPECT_EQ(EBUSY, device_command(self->fd, HMM_DMIRROR_RELEASE, 0).err);
+	EXPECT_EQ(nr, on_device(self->fd, self->mem));
+	EXPECT_EQ(0, device_command(other, HMM_DMIRROR_RELEASE, 0).err);
+	EXPECT_EQ(0, on_device(self->fd, self->mem));
+	EXPECT_EQ(nr, right(self->mem));
+	close(other);
 }
 
 /* 0 if the child got as far as it should. */
@@ -475,6 +521,54 @@ TEST_F(evict, timeout)
 	EXPECT_EQ(nr, right(self->mem));
 }
 
+/* Has memory of its own on the device, says so, and waits to be killed. */
+static void own_memory(int ready, bool thp, char *bounce)
+{
+	int fd = open(device, O_RDWR);
+	char *map, *mem = map_memory(&map, thp);
+
+	if (fd < 0 || !mem || to_device(fd, mem, bounce) != nr ||
+	    write(ready, "", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+/* The last process that had a page is gone before the copy is done. */
+TEST_F(evict, exit)
+{
+	pid_t owner, evictor;
+	int ready[2];
+	char c;
+
+	/* The pages of the owner are to be the only ones. */
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_OPEN, 0).err);
+	ASSERT_EQ(0, pipe(ready));
+	owner = fork();
+	ASSERT_LE(0, owner);
+	if (!owner)
+		own_memory(ready[1], variant->thp, self->bounce);
+	close(ready[1]);
+	EXPECT_EQ(1, read(ready[0], &c, 1));
+
+	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_SLOW_COPY));
+	evictor = fork();
+	ASSERT_LE(0, evictor);
+	if (!evictor)
+		_exit(device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	usleep(300000);
+	EXPECT_EQ(0, waitpid(evictor, NULL, WNOHANG));
+	kill(owner, SIGKILL);
+	EXPECT_EQ(0, reap(evictor));
+	EXPECT_EQ(256 + SIGKILL, reap(owner));
+	close(ready[0]);
+
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_OPEN, 0).err);
+	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+	EXPECT_EQ(nr, right(self->mem));
+}
+
 /* Processes with pages on the device are killed while it is evicted. */
 TEST_F_TIMEOUT(evict, kill, 120)
 {
@@ -486,7 +580,7 @@ TEST_F_TIMEOUT(evict, kill, 120)
 
 		ASSERT_LE(0, pid);
 		if (!pid) {
-			int fd = open(DEVICE, O_RDWR);
+			int fd = open(device, O_RDWR);
 
 			for (j = 0; ; j++) {
 				to_device(fd, self->mem, self->bounce);
