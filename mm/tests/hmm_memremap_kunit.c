@@ -235,6 +235,12 @@ static void mt_test_holds(struct kunit *test)
 	pgmap->ranges[0] = (struct range){ PFN_PHYS(0x1000), PFN_PHYS(0x2000) - 1 };
 	pgmap->ranges[1] = (struct range){ PFN_PHYS(0x4000), PFN_PHYS(0x5000) - 1 };
 
+	/* Pages of a range that is not mapped yet are not to be used. */
+	KUNIT_EXPECT_FALSE(test, pgmap_pfn_valid(pgmap, 0x1000));
+	pgmap->nr_mapped = 1;
+	KUNIT_EXPECT_TRUE(test, pgmap_pfn_valid(pgmap, 0x1000));
+	KUNIT_EXPECT_FALSE(test, pgmap_pfn_valid(pgmap, 0x4000));
+	pgmap->nr_mapped = 2;
 	KUNIT_EXPECT_FALSE(test, pgmap_pfn_valid(pgmap, 0xfff));
 	KUNIT_EXPECT_TRUE(test, pgmap_pfn_valid(pgmap, 0x1000));
 	KUNIT_EXPECT_TRUE(test, pgmap_pfn_valid(pgmap, 0x1fff));
@@ -268,10 +274,13 @@ static void mt_test_map(struct kunit *test)
 			found = get_dev_pagemap(pfn[i]);
 			KUNIT_EXPECT_PTR_EQ(test, found, &map->pgmap);
 			put_dev_pagemap(found);
+			KUNIT_EXPECT_TRUE(test, pgmap_pfn_valid(&map->pgmap, pfn[i]));
 		}
 		memunmap_pages(&map->pgmap);
-		for (i = 0; i < 2; i++)
+		for (i = 0; i < 2; i++) {
 			KUNIT_EXPECT_NULL(test, get_dev_pagemap(pfn[i]));
+			KUNIT_EXPECT_FALSE(test, pgmap_pfn_valid(&map->pgmap, pfn[i]));
+		}
 		KUNIT_EXPECT_EQ(test, map->pgmap.nr_range, 2);
 	}
 }
@@ -332,6 +341,7 @@ static void mt_test_unwind(struct kunit *test)
 		pgmap->ranges[2] = bad;
 		KUNIT_EXPECT_EQ(test, PTR_ERR(memremap_pages(pgmap, NUMA_NO_NODE)), err);
 		KUNIT_EXPECT_EQ(test, pgmap->nr_range, 3);
+		KUNIT_EXPECT_EQ(test, pgmap->nr_mapped, 0);
 		KUNIT_EXPECT_NULL(test, get_dev_pagemap(PHYS_PFN(pgmap->ranges[0].start)));
 		KUNIT_EXPECT_NULL(test, get_dev_pagemap(PHYS_PFN(pgmap->ranges[1].end)));
 	}
@@ -528,6 +538,20 @@ static void mt_test_dying(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, map->freed, 2);
 }
 
+/* The last reference to the page map goes, too, and something else is there. */
+static void mt_folio_free_last(struct folio *folio)
+{
+	struct mt_map *map = mt_of(folio->pgmap);
+
+	map->freed++;
+	map->pgmap.type = MEMORY_DEVICE_GENERIC;
+	map->pgmap.ops = NULL;
+}
+
+static const struct dev_pagemap_ops mt_last_ops = {
+	.folio_free	= mt_folio_free_last,
+};
+
 /* What becomes of a fake folio of @type when the last reference goes. */
 static bool mt_free_wakes(struct kunit *test, enum memory_type type,
 			  struct folio *folio, struct mt_map *map)
@@ -569,7 +593,7 @@ static void mt_test_free(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, folio_ref_count(folio), 1);
 	KUNIT_EXPECT_PTR_EQ(test, folio->mapping, (struct address_space *)test);
 
-	map->pgmap.ops = &mt_ops;
+	map->pgmap.ops = &mt_last_ops;
 	KUNIT_EXPECT_FALSE(test, mt_free_wakes(test, MEMORY_DEVICE_PCI_P2PDMA, folio, map));
 	KUNIT_EXPECT_EQ(test, folio_ref_count(folio), 0);
 	KUNIT_EXPECT_PTR_EQ(test, folio->mapping, NULL);
