@@ -693,6 +693,8 @@ static int page_shape(struct page *page, struct dev_pagemap *pgmap,
 	unsigned long i, nr = 1UL << order;
 	int err;
 
+	if (page_ref_count(page))
+		return -EBUSY;
 	if (page_has_shape(page, order)) {
 		folio_init_head((struct folio *)page, order);
 		return 0;
@@ -749,8 +751,6 @@ int zone_device_page_init(struct page *page, struct dev_pagemap *pgmap,
 	if (!IS_ALIGNED(pfn, nr) || pgmap->vmemmap_shift ||
 	    !pgmap_holds(pgmap, pfn, nr))
 		return -EINVAL;
-	if (page_ref_count(page))
-		return -EBUSY;
 
 	/* memremap_close() waits for all that have not seen it. */
 	guard(rcu)();
@@ -761,6 +761,8 @@ int zone_device_page_init(struct page *page, struct dev_pagemap *pgmap,
 	err = page_shape(page, pgmap, order);
 	if (err) {
 		percpu_ref_put_many(&pgmap->ref, nr);
+		pr_warn_ratelimited("%s: pfn %#lx, order %u is in use\n",
+				    __func__, pfn, order);
 		return err;
 	}
 	/* Nobody else can have the lock of a page without references. */
