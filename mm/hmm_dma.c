@@ -541,8 +541,13 @@ static noinline int hmm_dma_link_device(struct hmm_dma_map_args *map,
 	struct hmm_peer_addr at = { .phys = hmm_pfn_to_phys(link->entry) };
 	long kind;
 
-	if (hmm_pfn_is_peer(link->entry))
-		return hmm_dma_link_peer(map, link);
+	if (hmm_pfn_is_peer(link->entry)) {
+		int ret = hmm_dma_link_peer(map, link);
+
+		if (ret == -EREMOTEIO && !map->view->refused)
+			map->view->refused = link->start + PAGE_SIZE;
+		return ret;
+	}
 	kind = hmm_dma_classify(map, hmm_pfn_to_page(link->entry));
 	if (kind < 0)
 		return kind;
@@ -951,6 +956,7 @@ int hmm_range_dma_map(const struct hmm_range *range, struct hmm_dma_view *view,
 	if (!hmm_dma_has_range(view, range) || flags & ~HMM_DMA_FLAGS)
 		return -EINVAL;
 
+	view->refused = 0;
 	/* With a page that has to be mapped anew, others of its link go. */
 	do {
 		drops = view->drops;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Device-private memory that its owner offers to another device, for the range and
- * the DMA layer, and what of a BAR a device can address. Nothing here has a lock: what keeps the pages in place, and so
- * the answer true, is said at hmm_peer_ask().
+ * the DMA layer, and what of a BAR a device can address. Nothing here has a lock:
+ * what keeps the pages in place, and so the answer true, is said at
+ * hmm_peer_ask().
  */
 #ifndef __MM_HMM_PEER_H
 #define __MM_HMM_PEER_H

@@ -73,6 +73,8 @@ struct hmm_dma_view {
 	struct hmm_dma_slot *slots;
 	struct dma_iova_state iova;	/* its size is 0 without an IOMMU */
 	unsigned long iova_start;	/* the address that iova.addr is for */
+	/* end of the first page of a peer that was last refused, or 0 */
+	unsigned long refused;
 	atomic_long_t nr_tables;
 #ifdef CONFIG_LOCKDEP
 	struct lockdep_map *update_lock;

@@ -2134,10 +2134,18 @@ static void dma_test_peer_refused(struct kunit *test)
 	dt->refused = pfn + 6;
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
 	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+	KUNIT_EXPECT_EQ(test, dt->view.refused,
+			dma_test_va(dt, (dt->dev ? 6 : 4) + 1));
 	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 0, 12, HMM_DMA_SKIP_REMOTE));
 	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), dt->dev ? 11 : 4);
+	KUNIT_EXPECT_EQ(test, dt->view.refused,
+			dma_test_va(dt, (dt->dev ? 6 : 4) + 1));
 	KUNIT_EXPECT_EQ(test, dma_test_missing(dt, 0, 12, true),
 			dt->dev ? 6 : 4);
+	dma_test_unmap(dt, 0, 12);
+
+	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 0, 4, 0));
+	KUNIT_EXPECT_EQ(test, dt->view.refused, 0);
 	dma_test_unmap(dt, 0, 12);
 
 	dt->refused = 0;
