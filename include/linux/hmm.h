@@ -239,9 +239,10 @@ struct hmm_range {
 	 * @peer: The device that is going to do DMA, or %NULL. Device-private
 	 * pages of other owners, which offer them to it by
 	 * &dev_pagemap_ops.peer_access and which it can reach by the rules of
-	 * P2PDMA, are reported as %HMM_PFN_PEER then. They have the access that
-	 * the process has: to be written, one that is mapped for reading only is
-	 * migrated to system memory.
+	 * P2PDMA and address by its DMA mask, are reported as %HMM_PFN_PEER
+	 * then. They have the access that the process has: to be written, one
+	 * that is mapped for reading only is migrated to system memory. Who maps
+	 * them owes what hmm_mirror_allow_peers() says.
 	 */
 	struct device *peer;
 	/**
