@@ -509,14 +509,16 @@ static long hmm_dma_classify(struct hmm_dma_map_args *map, struct page *page)
 /*
  * Map device-private pages of another device. The owner offers them or not, now
  * that they are known to be still there. As to an errno, all refusals are the
- * same: the device does not get at the pages where they are.
+ * same, that of the DMA API among them: the device does not get at the pages where
+ * they are, but would in system memory. Only memory may be there a little later.
  */
-static noinline int hmm_dma_link_peer(struct hmm_dma_map_args *map,
-				      struct hmm_dma_link *link)
+static int hmm_dma_link_peer(struct hmm_dma_map_args *map,
+			     struct hmm_dma_link *link)
 {
 	struct page *page = hmm_pfn_to_page(link->entry);
 	struct hmm_dma_view *view = map->view;
 	struct hmm_peer_addr at;
+	int ret;
 
 	link->entry &= ~(HMM_PFN_PEER & ~HMM_PFN_VALID);
 	if (!hmm_dma_takes_peers(view) || hmm_peer_ask(page, view->dev, &at)) {
@@ -528,6 +530,36 @@ static noinline int hmm_dma_link_peer(struct hmm_dma_map_args *map,
 
 	link->entry |= at.by_bus ? ENTRY_BUS : ENTRY_HOST;
 	link->addr = at.bus;
+	ret = hmm_dma_link(map, link, at.phys);
+	return ret && ret != -ENOMEM ? -EREMOTEIO : ret;
+}
+
+/* Map device memory. */
+static noinline int hmm_dma_link_device(struct hmm_dma_map_args *map,
+					struct hmm_dma_link *link)
+{
+	struct hmm_peer_addr at = { .phys = hmm_pfn_to_phys(link->entry) };
+	long kind;
+
+	if (hmm_pfn_is_peer(link->entry)) {
+		int ret = hmm_dma_link_peer(map, link);
+
+		if (ret == -EREMOTEIO && !map->view->refused)
+			map->view->refused = link->start + PAGE_SIZE;
+		return ret;
+	}
+	kind = hmm_dma_classify(map, hmm_pfn_to_page(link->entry));
+	if (kind < 0)
+		return kind;
+	link->entry |= kind;
+	if (kind == ENTRY_BUS) {
+		at.bus = pci_p2pdma_bus_addr_map(map->p2p.mem, at.phys);
+		at.by_bus = true;
+		link->addr = at.bus;
+	}
+	if (kind & ENTRY_P2P && !hmm_peer_addresses(map->view->dev, &at,
+						    link->npages << PAGE_SHIFT))
+		return -EREMOTEIO;
 	return hmm_dma_link(map, link, at.phys);
 }
 
@@ -569,28 +601,18 @@ static __always_inline int hmm_dma_make_link(struct hmm_dma_map_args *map,
 					     struct hmm_dma_link *link)
 {
 	phys_addr_t phys = hmm_pfn_to_phys(link->entry);
-	struct page *page = hmm_pfn_to_page(link->entry);
-	long kind;
 
 	if (map->flags & HMM_DMA_READ_ONLY)
 		link->entry &= ~HMM_PFN_WRITE;
 	if (link->npages > 1)
 		link->npages = hmm_dma_trim(link->entry, link->npages);
-	if (is_zone_device_page(page)) {
-		if (hmm_pfn_is_peer(link->entry)) {
-			/* Whose address is passed on is not in registers. */
-			struct hmm_dma_link peer = *link;
-			int ret = hmm_dma_link_peer(map, &peer);
+	if (is_zone_device_page(hmm_pfn_to_page(link->entry))) {
+		/* Whose address is passed on is not in registers. */
+		struct hmm_dma_link device = *link;
+		int ret = hmm_dma_link_device(map, &device);
 
-			*link = peer;
-			return ret;
-		}
-		kind = hmm_dma_classify(map, page);
-		if (kind < 0)
-			return kind;
-		link->entry |= kind;
-		if (kind == ENTRY_BUS)
-			link->addr = pci_p2pdma_bus_addr_map(map->p2p.mem, phys);
+		*link = device;
+		return ret;
 	}
 	return hmm_dma_link(map, link, phys);
 }
@@ -914,11 +936,14 @@ static void hmm_dma_unmap_walked(const struct hmm_range *range,
  *   the lock and begin anew, as after mmu_interval_read_retry().
  * * %-EOPNOTSUPP: a page is device-private, and %HMM_DMA_TAKE_PRIVATE is not set.
  * * %-EREMOTEIO: a page is memory of another device that this one cannot reach,
- *   and %HMM_DMA_SKIP_REMOTE is not set. Also if it is %HMM_PFN_PEER and its owner
- *   has come to refuse it, or @view does not take such: a walk without
- *   &hmm_range.peer has it migrated to system memory.
- * * %-ENOMEM, %-EIO: the DMA API failed, for want of memory for instance, which
- *   may be there again a little later.
+ *   or not by an address within its DMA mask, and %HMM_DMA_SKIP_REMOTE is not set.
+ *   Also if it is %HMM_PFN_PEER and its owner has come to refuse it, @view does not
+ *   take such, or the DMA API failed with something else than %-ENOMEM: a walk
+ *   without &hmm_range.peer has it migrated to system memory.
+ * * %-ENOMEM: no memory for page tables of the IOMMU, for instance, which may be
+ *   there again a little later. Without an IOMMU the DMA API says so for all that
+ *   it does not map.
+ * * %-EIO: the DMA API failed.
  */
 int hmm_range_dma_map(const struct hmm_range *range, struct hmm_dma_view *view,
 		      unsigned int flags)
@@ -931,6 +956,7 @@ int hmm_range_dma_map(const struct hmm_range *range, struct hmm_dma_view *view,
 	if (!hmm_dma_has_range(view, range) || flags & ~HMM_DMA_FLAGS)
 		return -EINVAL;
 
+	view->refused = 0;
 	/* With a page that has to be mapped anew, others of its link go. */
 	do {
 		drops = view->drops;

@@ -196,7 +196,8 @@ EXPORT_SYMBOL_GPL(hmm_mirror_destroy);
  * @from: first byte that this call may have mapped, @end if none
  * @to: first byte after what this call may have mapped
  * @shortages: how often memory was missing under the lock since it got further
- * @refused: an owner has withdrawn what it had offered to a peer
+ * @refused: end of the first page that was not to be had from a peer, although
+ *	the walk had been offered it, 0 if none
  * @few: memory for the extents of a short walk
  */
 struct hmm_mirror_call {
@@ -211,7 +212,7 @@ struct hmm_mirror_call {
 	unsigned long from;
 	unsigned long to;
 	unsigned int shortages;
-	bool refused;
+	unsigned long refused;
 	struct hmm_extent few[MIRROR_FEW];
 };
 
@@ -290,7 +291,14 @@ static int hmm_mirror_reclaim(void)
 	return 0;
 }
 
-/* What to walk for the pages from @start on. */
+/* Does the block with @start have what a peer has been refused? */
+static bool hmm_mirror_is_refused(const struct hmm_mirror_call *call,
+				  unsigned long start)
+{
+	return call->refused && !((start ^ (call->refused - 1)) / MIRROR_BLOCK);
+}
+
+/* What to walk for the pages from @start on: a block that is refused on its own. */
 static void hmm_mirror_set_range(struct hmm_mirror_call *call,
 				 unsigned long start)
 {
@@ -303,20 +311,24 @@ static void hmm_mirror_set_range(struct hmm_mirror_call *call,
 		return;
 	/* What is all of a leaf can be mapped as such. */
 	range->start = max(round_down(start, MIRROR_BLOCK), call->start);
-	if (call->shortages)
+	if (call->shortages || hmm_mirror_is_refused(call, start))
 		range->end = min(range->end - 1, start | (MIRROR_BLOCK - 1)) + 1;
+	else if (start < call->refused)
+		range->end = round_down(call->refused - 1, MIRROR_BLOCK);
 }
 
 /*
- * The device that is offered private memory of others, if any. An owner that
- * says yes to a walk and no to the mapping is not asked again, so that a call does
- * not go back and forth with it.
+ * The device that is offered private memory of others, if any. What a walk was
+ * offered and the mapping was refused is not asked for again, so that a call does
+ * not go back and forth with the owner. The rest stays where it is.
  */
-static struct device *hmm_mirror_peer(const struct hmm_mirror_call *call)
+static struct device *hmm_mirror_peer(const struct hmm_mirror_call *call,
+				      unsigned long start)
 {
 	const struct hmm_dma_view *view = &call->mirror->view;
 
-	return view->peers && !call->refused ? view->dev : NULL;
+	return view->peers && !hmm_mirror_is_refused(call, start) ? view->dev :
+								    NULL;
 }
 
 /* What can be done without the update lock for the pages from @start on. */
@@ -335,7 +347,7 @@ static int hmm_mirror_walk(struct hmm_mirror_call *call, unsigned long start)
 	hmm_mirror_set_range(call, start);
 	range->partial = true;
 	range->dev_private_owner = call->mirror->owner;
-	range->peer = hmm_mirror_peer(call);
+	range->peer = hmm_mirror_peer(call, start);
 	if (call->flags & HMM_MIRROR_PREFETCH) {
 		ret = hmm_mirror_snapshot(call);
 	} else {
@@ -415,15 +427,16 @@ static int hmm_mirror_map_range(struct hmm_mirror_call *call)
 
 /*
  * What is done under it. What an owner offers no more is walked again, to be
- * migrated to system memory by a fault.
+ * migrated to system memory by a fault. Other memory that is out of reach stays so.
  */
 static int hmm_mirror_map(struct hmm_mirror_call *call)
 {
+	const struct hmm_dma_view *view = &call->mirror->view;
 	int ret = hmm_mirror_map_range(call);
 
-	if (ret != -EREMOTEIO || !call->range.peer)
+	if (ret != -EREMOTEIO || !view->refused)
 		return ret;
-	call->refused = true;
+	call->refused = view->refused;
 	return -EAGAIN;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Device-private memory that its owner offers to another device, for the range and
- * the DMA layer. Nothing here has a lock: what keeps the pages in place, and so
- * the answer true, is said at hmm_peer_ask().
+ * the DMA layer, and what of a BAR a device can address. Nothing here has a lock:
+ * what keeps the pages in place, and so the answer true, is said at
+ * hmm_peer_ask().
  */
 #ifndef __MM_HMM_PEER_H
 #define __MM_HMM_PEER_H
@@ -38,6 +39,8 @@ static inline unsigned long hmm_peer_left(struct page *page)
 
 enum pci_p2pdma_map_type hmm_peer_map_type(struct p2pdma_provider *provider,
 					   struct device *peer);
+bool hmm_peer_addresses(struct device *peer, const struct hmm_peer_addr *at,
+			size_t size);
 int hmm_peer_ask(struct page *page, struct device *peer,
 		 struct hmm_peer_addr *at);
 unsigned long hmm_peer_run(struct page *page, struct device *peer,

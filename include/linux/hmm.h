@@ -37,8 +37,9 @@ struct mmu_interval_notifier;
  * @HMM_PFN_P2PDMA_BUS: (in, out) As @HMM_PFN_DMA_MAPPED.
  * @HMM_PFN_PEER: (out) %HMM_PFN_VALID and %HMM_PFN_ERROR, which are never set
  *	together otherwise: a device-private page of another owner, which offers
- *	it to hmm_range.peer. Only who sets that can see it, and who does not
- *	know it takes it for an error. See hmm_pfn_is_peer().
+ *	it to hmm_range.peer. Only who sets that can see it. To code that looks
+ *	at one of the two bits it is a page that is there, or an error: it has to
+ *	ask hmm_pfn_is_peer() first.
  * @HMM_PFN_ORDER_SHIFT: (out) Lowest of the five bits that hold the order of
  *	the leaf, see hmm_pfn_to_map_order().
  * @HMM_PFN_REQ_FAULT: (in) The call fails unless the page can be made present.
@@ -238,9 +239,10 @@ struct hmm_range {
 	 * @peer: The device that is going to do DMA, or %NULL. Device-private
 	 * pages of other owners, which offer them to it by
 	 * &dev_pagemap_ops.peer_access and which it can reach by the rules of
-	 * P2PDMA, are reported as %HMM_PFN_PEER then. They have the access that
-	 * the process has: to be written, one that is mapped for reading only is
-	 * migrated to system memory.
+	 * P2PDMA and address by its DMA mask, are reported as %HMM_PFN_PEER
+	 * then. They have the access that the process has: to be written, one
+	 * that is mapped for reading only is migrated to system memory. Who maps
+	 * them owes what hmm_mirror_allow_peers() says.
 	 */
 	struct device *peer;
 	/**

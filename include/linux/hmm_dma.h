@@ -55,7 +55,8 @@ struct hmm_dma_ops {
  * @peers: The device may be given device-private memory that its owner offers to
  *	it. Set by the owner of the view, if at all, between hmm_dma_view_init()
  *	and the first hmm_range_dma_prepare(). A table of the record then has
- *	addresses behind an IOMMU, too, and takes twice the memory.
+ *	addresses behind an IOMMU, too, and takes twice the memory. The owner
+ *	then owes what hmm_mirror_allow_peers() says.
  *
  * The owner reads these and changes none but @peers; the rest is private to
  * mm/hmm_dma.c.
@@ -73,6 +74,8 @@ struct hmm_dma_view {
 	struct hmm_dma_slot *slots;
 	struct dma_iova_state iova;	/* its size is 0 without an IOMMU */
 	unsigned long iova_start;	/* the address that iova.addr is for */
+	/* end of the first page of a peer that was last refused, or 0 */
+	unsigned long refused;
 	atomic_long_t nr_tables;
 #ifdef CONFIG_LOCKDEP
 	struct lockdep_map *update_lock;
@@ -142,7 +145,7 @@ struct hmm_dma_run {
  * @HMM_DMA_TAKE_PRIVATE: Take device-private pages into the view, as
  *	%HMM_DMA_PRIVATE, instead of failing.
  * @HMM_DMA_SKIP_REMOTE: Leave out memory of other devices that this one cannot
- *	reach, or is refused, instead of failing.
+ *	reach or address, or is refused, instead of failing.
  * @HMM_DMA_FLAGS: Mask of all of them.
  */
 enum hmm_dma_flags {

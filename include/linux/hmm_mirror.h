@@ -8,7 +8,9 @@
 #ifndef _LINUX_HMM_MIRROR_H
 #define _LINUX_HMM_MIRROR_H
 
+#include <linux/atomic.h>
 #include <linux/bits.h>
+#include <linux/bug.h>
 #include <linux/hmm_dma.h>
 #include <linux/lockdep_types.h>
 #include <linux/mmu_notifier.h>
@@ -215,10 +217,22 @@ struct hmm_mirror {
  * &dev_pagemap_ops.peer_access. Otherwise, as without this call, a fault migrates
  * it to system memory. It is for devices that need nothing but reads and writes: an
  * atomic operation over PCI may not be one for the memory of another device.
- * No-op for a mirror without a device.
+ * What it cannot address counts as not allowed. No-op for a mirror without a device.
+ *
+ * With that comes a duty. When &hmm_mirror_ops.invalidate returns, what the device
+ * has written must have arrived at its target, since the owner then copies the
+ * memory or gives it to somebody else. For system memory it is enough that the
+ * device says that it is done: that is written to system memory, too, behind the
+ * data. Writes to another device go by another way and are posted, so they can
+ * still be under way then. They have arrived when the same device has read from
+ * there, for instance, as a read does not overtake its writes. What the owner's
+ * device has to do for itself to see what has arrived is the owner's part.
  */
 static inline void hmm_mirror_allow_peers(struct hmm_mirror *mirror)
 {
+	/* A table that is there is too small for the addresses. */
+	if (WARN_ON_ONCE(atomic_long_read(&mirror->view.nr_tables)))
+		return;
 	mirror->view.peers = true;
 }
 

@@ -94,6 +94,7 @@ struct dma_test {
  * @syncs: calls of iotlb_sync_map()
  * @flushes: calls of iotlb_sync()
  * @fail_map: which call of map_pages() from now on is to fail, 0 for none
+ * @fail_with: the errno of that, 0 for -ENOMEM
  * @fail_sync: whether iotlb_sync_map() is to fail
  */
 struct dma_test_iommu {
@@ -110,6 +111,7 @@ struct dma_test_iommu {
 	unsigned int syncs;
 	unsigned int flushes;
 	unsigned int fail_map;
+	int fail_with;
 	bool fail_sync;
 };
 
@@ -144,7 +146,7 @@ static int dma_test_map_pages(struct iommu_domain *domain, unsigned long iova,
 	unsigned long entry = PHYS_PFN(paddr);
 
 	if (iommu->fail_map && !--iommu->fail_map)
-		return -ENOMEM;
+		return iommu->fail_with ?: -ENOMEM;
 	if ((iova >> PAGE_SHIFT) + n > FAKE_PTES)
 		return -ERANGE;
 
@@ -2132,10 +2134,18 @@ static void dma_test_peer_refused(struct kunit *test)
 	dt->refused = pfn + 6;
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
 	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+	KUNIT_EXPECT_EQ(test, dt->view.refused,
+			dma_test_va(dt, (dt->dev ? 6 : 4) + 1));
 	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 0, 12, HMM_DMA_SKIP_REMOTE));
 	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), dt->dev ? 11 : 4);
+	KUNIT_EXPECT_EQ(test, dt->view.refused,
+			dma_test_va(dt, (dt->dev ? 6 : 4) + 1));
 	KUNIT_EXPECT_EQ(test, dma_test_missing(dt, 0, 12, true),
 			dt->dev ? 6 : 4);
+	dma_test_unmap(dt, 0, 12);
+
+	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 0, 4, 0));
+	KUNIT_EXPECT_EQ(test, dt->view.refused, 0);
 	dma_test_unmap(dt, 0, 12);
 
 	dt->refused = 0;
@@ -2144,6 +2154,74 @@ static void dma_test_peer_refused(struct kunit *test)
 	dt->map_type = PCI_P2PDMA_MAP_NONE;
 	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 0, 12, 0));
 	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+}
+
+/*
+ * What the device cannot address is refused, page by page. Behind an IOMMU only a
+ * bus address can be that.
+ */
+static void dma_test_peer_mask(struct kunit *test,
+			       enum pci_p2pdma_map_type type)
+{
+	struct dma_test *dt;
+	bool narrow;
+	int ret;
+
+	dma_test_begin_peer(test, type);
+	dt = test->priv;
+	if (!dt->dev)
+		return;
+	/* The window's pages from 8 on are beyond the mask. */
+	dt->peer_phys = BIT_ULL(36) - 8 * PAGE_SIZE;
+	dt->provider.bus_offset = 0;
+	if (type == PCI_P2PDMA_MAP_BUS_ADDR)
+		swap(dt->peer_phys, dt->provider.bus_offset);
+	*dt->dev->dma_mask = DMA_BIT_MASK(36);
+	narrow = type == PCI_P2PDMA_MAP_BUS_ADDR || !dt->iommu;
+
+	ret = dma_test_map(dt, 4, 12, 0);
+	KUNIT_EXPECT_EQ(test, ret, narrow ? -EREMOTEIO : 0);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), narrow ? 0 : 8);
+	ret = dma_test_map(dt, 4, 12, HMM_DMA_SKIP_REMOTE);
+	KUNIT_EXPECT_EQ(test, ret, 0);
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), narrow ? 4 : 8);
+	KUNIT_EXPECT_EQ(test, dma_test_missing(dt, 4, 12, true),
+			narrow ? 8 : 12);
+	dma_test_unmap(dt, 0, 12);
+	*dt->dev->dma_mask = DMA_BIT_MASK(64);
+}
+
+static void dma_test_peer_mask_host(struct kunit *test)
+{
+	dma_test_peer_mask(test, PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+}
+
+static void dma_test_peer_mask_bus(struct kunit *test)
+{
+	dma_test_peer_mask(test, PCI_P2PDMA_MAP_BUS_ADDR);
+}
+
+/* For whatever reason the IOMMU does not take it: but for want of memory. */
+static void dma_test_peer_fail_map(struct kunit *test)
+{
+	struct dma_test *dt;
+
+	dma_test_begin_peer(test, PCI_P2PDMA_MAP_THRU_HOST_BRIDGE);
+	dt = test->priv;
+	if (!dt->iommu)
+		return;
+	dt->iommu->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, -ENOMEM,
+			dma_test_map(dt, 4, 12, HMM_DMA_SKIP_REMOTE));
+	dt->iommu->fail_with = -EIO;
+	dt->iommu->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, dma_test_map(dt, 4, 12, 0));
+	dt->iommu->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, 0, dma_test_map(dt, 4, 12, HMM_DMA_SKIP_REMOTE));
+	KUNIT_EXPECT_EQ(test, dma_test_mapped(dt, 0, 12), 0);
+	/* That of the system is another matter. */
+	dt->iommu->fail_map = 1;
+	KUNIT_EXPECT_EQ(test, -EIO, dma_test_map(dt, 0, 4, 0));
 }
 
 /* Nothing that the owner says opens a view that does not take it. */
@@ -2719,6 +2797,9 @@ static struct kunit_case dma_test_cases[] = {
 	KUNIT_CASE_PARAM(dma_test_peer_bus, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_peer_scattered, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_peer_refused, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_mask_host, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_mask_bus, dma_test_gen_params),
+	KUNIT_CASE_PARAM(dma_test_peer_fail_map, dma_test_gen_params),
 	KUNIT_CASE_PARAM(dma_test_peer_not_taken, dma_test_gen_params),
 #endif
 	KUNIT_CASE_PARAM(dma_test_fail_nth_map, dma_test_gen_params),

@@ -11,6 +11,7 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <linux/dma-direct.h>
 
 #define HMM_TEST_START		(16UL * PMD_SIZE)
 #define HMM_TEST_NPAGES		8UL
@@ -439,14 +440,18 @@ static void hmm_test_softleaf(struct kunit *test)
  * struct hmm_test_pgmap - an owner of one page that matters
  * @pgmap: its page map
  * @provider: what it offers
+ * @phys: where in there
  * @peer: whom it offers that to
+ * @mask: the DMA mask of @peer
  * @answer: 0, or an errno that refuses
  * @type: what P2PDMA says
  */
 struct hmm_test_pgmap {
 	struct dev_pagemap pgmap;
 	struct p2pdma_provider provider;
+	phys_addr_t phys;
 	struct device peer;
+	u64 mask;
 	int answer;
 	enum pci_p2pdma_map_type type;
 };
@@ -466,6 +471,7 @@ static int hmm_test_peer_access(struct folio *folio, struct device *peer,
 	struct hmm_test_pgmap *owner = folio->pgmap->owner;
 
 	access->provider = &owner->provider;
+	access->phys = owner->phys;
 	return peer == &owner->peer ? owner->answer : -EPERM;
 }
 
@@ -490,23 +496,35 @@ static void hmm_test_free_pgmap(void *arg)
 			   range_len(&owner->pgmap.range));
 }
 
-static struct hmm_test_pgmap *hmm_test_alloc_pgmap(struct kunit *test)
+/* An owner without pages. */
+static struct hmm_test_pgmap *hmm_test_alloc_owner(struct kunit *test)
 {
 	struct hmm_test_pgmap *owner = kunit_kzalloc(test, sizeof(*owner),
 						     GFP_KERNEL);
+
+	KUNIT_ASSERT_NOT_NULL(test, owner);
+	owner->pgmap.type = MEMORY_DEVICE_PRIVATE;
+	owner->pgmap.ops = &hmm_test_pgmap_ops;
+	owner->pgmap.owner = owner;
+	owner->mask = DMA_BIT_MASK(64);
+	owner->peer.dma_mask = &owner->mask;
+	owner->type = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
+	kunit_activate_static_stub(test, hmm_peer_map_type, hmm_test_map_type);
+	return owner;
+}
+
+static struct hmm_test_pgmap *hmm_test_alloc_pgmap(struct kunit *test)
+{
+	struct hmm_test_pgmap *owner = hmm_test_alloc_owner(test);
 	struct resource *res;
 	void *ptr;
 
-	KUNIT_ASSERT_NOT_NULL(test, owner);
 	res = request_free_mem_region(&iomem_resource, PMD_SIZE, "hmm-test");
 	KUNIT_ASSERT_FALSE(test, IS_ERR(res));
-	owner->pgmap.type = MEMORY_DEVICE_PRIVATE;
 	owner->pgmap.range = (struct range) {
 		.start = res->start, .end = res->end,
 	};
 	owner->pgmap.nr_range = 1;
-	owner->pgmap.ops = &hmm_test_pgmap_ops;
-	owner->pgmap.owner = owner;
 	ptr = memremap_pages(&owner->pgmap, numa_node_id());
 	if (IS_ERR(ptr))
 		release_mem_region(res->start, resource_size(res));
@@ -514,7 +532,6 @@ static struct hmm_test_pgmap *hmm_test_alloc_pgmap(struct kunit *test)
 	KUNIT_ASSERT_EQ(test, 0,
 			kunit_add_action_or_reset(test, hmm_test_free_pgmap,
 						  owner));
-	owner->type = PCI_P2PDMA_MAP_THRU_HOST_BRIDGE;
 	return owner;
 }
 
@@ -526,7 +543,6 @@ static void hmm_test_private(struct kunit *test)
 	struct hmm_test *ht = test->priv;
 	struct device stranger = {};
 
-	kunit_activate_static_stub(test, hmm_peer_map_type, hmm_test_map_type);
 	hmm_test_request(test, 0, 0);
 #define HMM_TEST_RO hmm_softleaf_entry(&ht->hw, make_readable_device_private_entry(pfn))
 #define HMM_TEST_RW hmm_softleaf_entry(&ht->hw, make_writable_device_private_entry(pfn))
@@ -552,6 +568,87 @@ static void hmm_test_private(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, HMM_TEST_RO, pfn | HMM_PFN_VALID | HMM_ENTRY_OWN);
 #undef HMM_TEST_RO
 #undef HMM_TEST_RW
+}
+
+/* What hmm_peer_ask() says of the page @i of a folio that lies at @phys. */
+static int hmm_test_ask(struct hmm_test_pgmap *owner, struct folio *folio,
+			unsigned long i, phys_addr_t phys)
+{
+	owner->phys = phys;
+	return hmm_peer_ask(folio_page(folio, i), &owner->peer, NULL);
+}
+
+KUNIT_DEFINE_ACTION_WRAPPER(hmm_test_folio_put, folio_put, struct folio *);
+
+/* A folio of four pages that passes for one of the owner. */
+static struct folio *hmm_test_alloc_folio(struct kunit *test,
+					  struct hmm_test_pgmap *owner)
+{
+	struct folio *folio = folio_alloc(GFP_KERNEL, 2);
+
+	KUNIT_ASSERT_NOT_NULL(test, folio);
+	KUNIT_ASSERT_EQ(test, 0,
+			kunit_add_action_or_reset(test, hmm_test_folio_put,
+						  folio));
+	folio->pgmap = &owner->pgmap;
+	return folio;
+}
+
+/* Through the host bridge, all of a folio has to be in reach, or none is. */
+static void hmm_test_peer_mask_host(struct kunit *test)
+{
+	static const struct bus_dma_region map[] = {
+		{ .cpu_start = BIT_ULL(32), .dma_start = 0, .size = SZ_1G }, {}
+	};
+	struct hmm_test_pgmap *owner = hmm_test_alloc_owner(test);
+	struct folio *folio = hmm_test_alloc_folio(test, owner);
+	u64 fits = BIT_ULL(32) - folio_size(folio);
+
+	owner->provider.bus_offset = BIT_ULL(40);
+	owner->mask = DMA_BIT_MASK(32);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 0, fits));
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 3, fits));
+	fits += PAGE_SIZE;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 0, fits));
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 3, fits));
+
+	owner->mask = DMA_BIT_MASK(64);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 0, fits));
+	owner->peer.bus_dma_limit = DMA_BIT_MASK(32);
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 0, fits));
+	owner->peer.bus_dma_limit = 0;
+
+	/* It is what the range map makes of the address that counts. */
+	owner->peer.dma_range_map = map;
+	owner->mask = DMA_BIT_MASK(32);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 0, BIT_ULL(32)));
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 0, SZ_1G));
+	owner->peer.dma_range_map = NULL;
+
+	owner->peer.dma_mask = NULL;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 0, SZ_1G));
+}
+
+/* Below a switch it is the bus address that has to be in reach, no other. */
+static void hmm_test_peer_mask_bus(struct kunit *test)
+{
+	struct hmm_test_pgmap *owner = hmm_test_alloc_owner(test);
+	struct folio *folio = hmm_test_alloc_folio(test, owner);
+	u64 fits = BIT_ULL(32) - folio_size(folio);
+
+	owner->type = PCI_P2PDMA_MAP_BUS_ADDR;
+	owner->mask = DMA_BIT_MASK(33);
+	owner->provider.bus_offset = BIT_ULL(32);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 0, fits));
+	fits += PAGE_SIZE;
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 0, fits));
+	KUNIT_EXPECT_EQ(test, -EREMOTEIO, hmm_test_ask(owner, folio, 3, fits));
+	owner->mask = DMA_BIT_MASK(64);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 3, fits));
+
+	owner->mask = DMA_BIT_MASK(32);
+	owner->provider.bus_offset = -BIT_ULL(40);
+	KUNIT_EXPECT_EQ(test, 0, hmm_test_ask(owner, folio, 0, BIT_ULL(40)));
 }
 #endif /* CONFIG_DEVICE_PRIVATE */
 
@@ -1074,6 +1171,8 @@ static struct kunit_case hmm_test_cases[] = {
 	KUNIT_CASE(hmm_test_softleaf),
 #ifdef CONFIG_DEVICE_PRIVATE
 	KUNIT_CASE(hmm_test_private),
+	KUNIT_CASE(hmm_test_peer_mask_host),
+	KUNIT_CASE(hmm_test_peer_mask_bus),
 #endif
 	KUNIT_CASE(hmm_test_emit_peer),
 	KUNIT_CASE(hmm_test_pte_kinds),

@@ -1065,6 +1065,53 @@ static void mirror_test_mm_gone(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mt->invalidations, 0);
 }
 
+/* What a peer is refused is a matter of its block, and of no other memory. */
+static void mirror_test_refused(struct kunit *test)
+{
+	const unsigned long start = 8 * MIRROR_BLOCK + 5 * PAGE_SIZE;
+	const unsigned long end = 20 * MIRROR_BLOCK;
+	const unsigned long block = 12 * MIRROR_BLOCK;
+	struct mirror_test *mt = test->priv;
+	struct hmm_mirror_call call = {
+		.mirror = &mt->mirror, .start = start, .end = end,
+	};
+	struct device dev = {};
+
+	mt->mirror.view.dev = &dev;
+	KUNIT_EXPECT_NULL(test, hmm_mirror_peer(&call, start));
+	mt->mirror.view.peers = true;
+	KUNIT_EXPECT_PTR_EQ(test, hmm_mirror_peer(&call, start), &dev);
+	hmm_mirror_set_range(&call, start);
+	KUNIT_EXPECT_EQ(test, call.range.start, start);
+	KUNIT_EXPECT_EQ(test, call.range.end, end);
+
+	/* Before it, it, its last page, and behind it. */
+	call.refused = block + MIRROR_BLOCK;
+	hmm_mirror_set_range(&call, start);
+	KUNIT_EXPECT_EQ(test, call.range.start, start);
+	KUNIT_EXPECT_EQ(test, call.range.end, block);
+	KUNIT_EXPECT_PTR_EQ(test, hmm_mirror_peer(&call, start), &dev);
+	hmm_mirror_set_range(&call, block + PAGE_SIZE);
+	KUNIT_EXPECT_EQ(test, call.range.start, block);
+	KUNIT_EXPECT_EQ(test, call.range.end, block + MIRROR_BLOCK);
+	KUNIT_EXPECT_NULL(test, hmm_mirror_peer(&call, block));
+	KUNIT_EXPECT_NULL(test, hmm_mirror_peer(&call, call.refused - PAGE_SIZE));
+	hmm_mirror_set_range(&call, call.refused);
+	KUNIT_EXPECT_EQ(test, call.range.start, call.refused);
+	KUNIT_EXPECT_EQ(test, call.range.end, end);
+	KUNIT_EXPECT_PTR_EQ(test, hmm_mirror_peer(&call, call.refused), &dev);
+
+	/* The first page of a block is no page of the block before. */
+	call.refused = block + PAGE_SIZE;
+	KUNIT_EXPECT_NULL(test, hmm_mirror_peer(&call, block));
+	KUNIT_EXPECT_PTR_EQ(test, &dev,
+			    hmm_mirror_peer(&call, block - PAGE_SIZE));
+	call.refused = start + PAGE_SIZE;
+	hmm_mirror_set_range(&call, start);
+	KUNIT_EXPECT_EQ(test, call.range.start, start);
+	KUNIT_EXPECT_EQ(test, call.range.end, 9 * MIRROR_BLOCK);
+}
+
 static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_bad_arguments),
 	KUNIT_CASE(mirror_test_read),
@@ -1086,6 +1133,7 @@ static struct kunit_case mirror_test_cases[] = {
 	KUNIT_CASE(mirror_test_many_extents),
 	KUNIT_CASE(mirror_test_failing_page),
 	KUNIT_CASE(mirror_test_skipped),
+	KUNIT_CASE(mirror_test_refused),
 	KUNIT_CASE(mirror_test_timeout_of_fault),
 	KUNIT_CASE(mirror_test_timeout_of_invalidation),
 	KUNIT_CASE(mirror_test_deadline),
