@@ -15,5 +15,6 @@ step ndctl enable-region all
 
 ROUNDS=3
 [ -z "$SLOW" ] || ROUNDS=1
-export ROUNDS
+NDCTL_REGION=$(ndctl list -R | sed -n 's/.*"dev":"\([^"]*\)".*/\1/p')
+export ROUNDS NDCTL_REGION
 TESTS=$SELFTESTS sh "$TREE/tools/testing/selftests/mm/devmem-ndctl.sh"

@@ -6,10 +6,11 @@
 # two of them side by side in one region, that go in either order. Afterwards all of
 # the region has to be free again.
 #
-# Needs root, ndctl, daxctl, xfsprogs and a region of persistent memory with labels
-# that has no namespace; NDCTL_REGION is its name (region0), or it is the first one.
-# ROUNDS is how often each kind comes and goes (5). The memory is used by devmem-tests,
-# which is beside this file or in TESTS.
+# Needs root, ndctl, daxctl, xfsprogs and e2fsprogs. NDCTL_REGION names a region of
+# persistent memory with labels (region0), which has no namespace and 300 MiB or more:
+# a test cannot find out which one it may write to. What is made is destroyed again,
+# also after a failure. ROUNDS is how often each kind comes and goes (5). The memory is
+# used by devmem-tests, which is beside this file or in TESTS.
 
 here=$(dirname "$(readlink -f "$0")")
 # shellcheck source=../kselftest/ktap_helpers.sh
@@ -17,8 +18,15 @@ here=$(dirname "$(readlink -f "$0")")
 
 tests=${TESTS:-$here}/devmem-tests
 rounds=${ROUNDS:-5}
+made=			# namespaces that are to be destroyed
 said=$(mktemp)
-trap 'rm -f "$said"' EXIT
+
+clean_up() {
+	destroy_all
+	rm -f "$said"
+}
+trap clean_up EXIT
+trap 'exit 1' INT TERM HUP
 
 # quiet COMMAND...: what it says is shown only if it fails.
 quiet() {
@@ -27,6 +35,16 @@ quiet() {
 		sed 's/^/# /' "$said"
 		return 1
 	}
+}
+
+# passes COMMAND...: one test, which does not skip.
+passes() {
+	quiet "$@" || return 1
+	if ! grep '^ok 1 ' "$said" | grep -qv '# SKIP'; then
+		ktap_print_msg "'$*' has not run its test"
+		sed 's/^/# /' "$said"
+		return 1
+	fi
 }
 
 # field NAME: of the JSON that ndctl has just put out, the first one.
@@ -44,13 +62,27 @@ make() {
 	quiet ndctl create-namespace -r "$region" -m "$1" -M "$2" -a $align \
 		${3:+-s "$3"} || return 1
 	dev=$(field dev)
+	made="$made $dev"
 	block=$(field blockdev)
 	chardev=$(field chardev)
 	[ "$(field mode)" = "$1" ] && [ "$(field map)" = "$2" ]
 }
 
+# destroy NAMESPACE: which is not tried again if it fails.
 destroy() {
+	left=
+	for name in $made; do
+		[ "$name" = "$1" ] || left="$left $name"
+	done
+	made=$left
 	quiet ndctl destroy-namespace -f "$1"
+}
+
+destroy_all() {
+	for name in $made; do
+		quiet ndctl destroy-namespace -f "$name"
+	done
+	made=
 }
 
 # bound BLOCK: the device of the nd bus that the disk is of.
@@ -61,13 +93,22 @@ bound() {
 # Files on it, with the driver bound and unbound below a mapping.
 use_fsdax() {
 	[ -b "/dev/$block" ] &&
-	quiet env DEVMEM_PMEM="$(bound "$block")" DEVMEM_DISK="/dev/$block" \
+	passes env DEVMEM_PMEM="$(bound "$block")" DEVMEM_DISK="/dev/$block" \
 		DEVMEM_ROUNDS=1 "$tests" -r "devmem_fs.$1.bind"
 }
 
 use_devdax() {
 	quiet daxctl list -d "$chardev" && [ "$(field mode)" = devdax ] &&
-	quiet env DEVMEM_DAX="$chardev" DEVMEM_ROUNDS=1 "$tests" -r devmem_driver.devdax
+	passes env DEVMEM_DAX="$chardev" DEVMEM_ROUNDS=1 "$tests" -r devmem_driver.devdax
+}
+
+# alone CASE...: and nothing is left of it for the next one.
+alone() {
+	if "$@"; then
+		return 0
+	fi
+	destroy_all
+	return 1
 }
 
 # one MODE MAP: comes, is used and goes, again and again.
@@ -108,25 +149,28 @@ two() {
 }
 
 ktap_print_header
-for tool in ndctl daxctl mkfs.xfs; do
-	if ! command -v $tool >/dev/null; then
-		ktap_skip_all "no $tool"
-		exit "$KSFT_SKIP"
-	fi
-done
-region=${NDCTL_REGION:-$(ndctl list -R | sed -n 's/.*"dev":"\([^"]*\)".*/\1/p' | head -n 1)}
-if [ ! -r "/sys/bus/nd/devices/$region/available_size" ]; then
-	ktap_skip_all "no region of persistent memory"
+skip_all() {
+	ktap_skip_all "$1"
 	exit "$KSFT_SKIP"
-fi
+}
+
+region=${NDCTL_REGION-}
+[ -n "$region" ] || skip_all "NDCTL_REGION names no region of persistent memory"
+for tool in ndctl daxctl mkfs.xfs mkfs.ext4; do
+	command -v $tool >/dev/null || skip_all "no $tool"
+done
+[ -r "/sys/bus/nd/devices/$region/available_size" ] || skip_all "no $region"
 free=$(available)
+[ "$free" = "$(cat "/sys/bus/nd/devices/$region/size")" ] ||
+	skip_all "$region has a namespace, or no labels"
+[ "$free" -ge $((300 << 20)) ] || skip_all "$region is too small"
 
 ktap_set_plan 6
 for mode in fsdax devdax; do
 	for map in mem dev; do
-		ktap_test_result "${mode}_$map" one $mode $map
+		ktap_test_result "${mode}_$map" alone one $mode $map
 	done
 done
-ktap_test_result two_first two first
-ktap_test_result two_last two last
+ktap_test_result two_first alone two first
+ktap_test_result two_last alone two last
 ktap_finished
