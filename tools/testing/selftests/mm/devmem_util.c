@@ -17,11 +17,12 @@
 #include <unistd.h>
 
 #include "devmem_util.h"
+#include "hmm_range_util.h"
 #include "kselftest.h"
 
 #define WAIT_MS		10000
 #define HOLDER_MS	60000
-#define IOMEM_BYTES	65536UL
+#define IOMEM_STEP	65536UL
 
 struct binding binding_pmem(void)
 {
@@ -84,6 +85,21 @@ bool driver_bound(const struct binding *b)
 
 	snprintf(path, sizeof(path), "%s/%s", b->driver, b->device);
 	return !access(path, F_OK);
+}
+
+void need_devices(void)
+{
+	static const char *const names[] = {
+		"DEVMEM_PMEM", "DEVMEM_DAX", "DEVMEM_EDU", "DEVMEM_NVME",
+		"DEVMEM_PEER", "DEVMEM_MODULE",
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(names); i++)
+		if (getenv(names[i]))
+			return;
+	ksft_print_header();
+	ksft_exit_skip("no DEVMEM_* names a device, see devmem_util.h\n");
 }
 
 unsigned int rounds(void)
@@ -165,17 +181,49 @@ bool appears(const char *path)
 
 char *iomem_read(void)
 {
-	char *text = calloc(1, IOMEM_BYTES);
 	int fd = open("/proc/iomem", O_RDONLY | O_CLOEXEC);
-	size_t n = 0;
-	ssize_t got;
+	size_t n = 0, size = 0;
+	char *text = NULL;
+	ssize_t got = 1;
 
-	if (!text || fd < 0)
+	while (fd >= 0 && got > 0) {
+		if (size - n < 2) {
+			size += IOMEM_STEP;
+			text = realloc(text, size);
+			if (!text)
+				break;
+		}
+		got = read(fd, text + n, size - 1 - n);
+		n += got > 0 ? got : 0;
+	}
+	if (fd < 0 || !text || got < 0)
 		ksft_exit_fail_msg("/proc/iomem: %s\n", strerror(errno));
-	while ((got = read(fd, text + n, IOMEM_BYTES - 1 - n)) > 0)
-		n += got;
 	close(fd);
+	text[n] = '\0';
 	return text;
+}
+
+unsigned long direct_map(void)
+{
+	FILE *f = fopen("/proc/meminfo", "r");
+	unsigned long kb, sum = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "DirectMap%*[^:]: %lu", &kb) == 1)
+			sum += kb;
+	if (f)
+		fclose(f);
+	return sum;
+}
+
+int binding_node(const struct binding *b)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/numa_node",
+		 b->device);
+	return access(path, F_OK) ? -1 : (int)setting_number(path);
 }
 
 /* ---- a child with a mapping ---- */

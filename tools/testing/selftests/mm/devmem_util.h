@@ -16,6 +16,8 @@
  *	DEVMEM_MODULE	file of test_hmm.ko, with DEVMEM_PARAMS as its parameters
  *	DEVMEM_ROUNDS	how often each device comes and goes (10)
  *
+ * Without any of these, a program skips as a whole.
+ *
  * No state but that of the machine, and one thread.
  */
 #ifndef DEVMEM_UTIL_H
@@ -43,6 +45,9 @@ int driver_bind(const struct binding *b);
 int driver_unbind(const struct binding *b);
 bool driver_bound(const struct binding *b);
 
+/* Ends the program with a skip if the environment names no device. */
+void need_devices(void);
+
 /* DEVMEM_ROUNDS, at least 1. */
 unsigned int rounds(void);
 
@@ -50,7 +55,7 @@ unsigned int rounds(void);
 int module_load(void);
 int module_unload(void);
 
-/* Runs a program without a word, unless it fails: its exit status. */
+/* Runs a program without a word, unless it fails: its exit status, 127 if there is none. */
 int run(const char *const argv[]);
 
 /* Waits for a file to appear: whether it has, in ten seconds. */
@@ -58,6 +63,12 @@ bool appears(const char *path);
 
 /* All of /proc/iomem, to be freed; what a driver has left there is seen by it. */
 char *iomem_read(void);
+
+/* How much memory has an entry in the kernel's direct mapping, in KiB; 0: no telling. */
+unsigned long direct_map(void);
+
+/* The NUMA node of a device that a PCI driver is bound to, -1 if it has none. */
+int binding_node(const struct binding *b);
 
 /* A child that has memory mapped. */
 struct holder {

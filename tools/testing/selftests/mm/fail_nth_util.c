@@ -52,7 +52,7 @@ bool inject_setup(void)
 	return inject_into(true);
 }
 
-/* Where a function begins, and the next one: false if it is not there. */
+/* Where a function begins, and the next one: false and nowhere if it is not there. */
 static bool symbol_range(const char *name, unsigned long *start,
 			 unsigned long *end)
 {
@@ -73,7 +73,9 @@ static bool symbol_range(const char *name, unsigned long *start,
 		}
 	}
 	fclose(f);
-	return *start && *end;
+	if (!*end)
+		*start = 0;
+	return *end;
 }
 
 static bool inject_limit(const char *which, const char *function)
@@ -86,7 +88,8 @@ static bool inject_limit(const char *which, const char *function)
 	/* Of addresses from 0 to ~0, any stack has one. */
 	if (!function)
 		end = strcmp(which, "require") ? 0 : ~0UL;
-	else if (!symbol_range(function, &start, &end))
+	else if (!symbol_range(function, &start, &end) &&
+		 !strcmp(which, "require"))
 		return false;
 	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
 		snprintf(name, sizeof(name), "%s/%s-start", kinds[i], which);

@@ -20,8 +20,8 @@ bool inject_into(bool all);
 
 /*
  * Only allocations below the kernel's function @within fail, and none below
- * @except; NULL is for no such limit. False if there is no such function, or no
- * CONFIG_FAULT_INJECTION_STACKTRACE_FILTER.
+ * @except, if there is such a function; NULL is for no such limit. False if there
+ * is no @within, or no CONFIG_FAULT_INJECTION_STACKTRACE_FILTER.
  */
 bool inject_where(const char *within, const char *except);
 

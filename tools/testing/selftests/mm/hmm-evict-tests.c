@@ -29,6 +29,9 @@
 
 #include <lib/test_hmm_uapi.h>
 
+#include "hugepage_settings.h"
+#include "vm_util.h"
+
 #define MB		(1024UL * 1024)
 #define SIZE		(4 * MB)
 #define LEAF		(2 * MB)
@@ -206,6 +209,12 @@ static char *map_memory(char **map, bool thp)
 	return mem;
 }
 
+/* Whether a huge page is what the tests count by, and can be had. */
+static bool has_thp(void)
+{
+	return thp_is_enabled() && read_pmd_pagesize() == LEAF;
+}
+
 FIXTURE_SETUP(evict)
 {
 	struct sigaction act = { .sa_handler = on_sigbus };
@@ -218,10 +227,14 @@ FIXTURE_SETUP(evict)
 	self->fd = open(device, O_RDWR);
 	if (self->fd < 0)
 		SKIP(return, "no %s", device);
+	if (variant->thp && !has_thp())
+		SKIP(return, "no THP, or not of 2 MiB");
 	ASSERT_EQ(0, sigaction(SIGBUS, &act, NULL));
 
 	self->mem = map_memory(&self->map, variant->thp);
 	ASSERT_NE(NULL, self->mem);
+	if (variant->thp && !check_huge_anon(self->mem, SIZE, SIZE / LEAF, LEAF))
+		SKIP(return, "no huge pages free");
 	self->bounce = malloc(SIZE);
 	ASSERT_NE(NULL, self->bounce);
 	ASSERT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
