@@ -65,17 +65,31 @@ static struct page_look look_at(struct page *page)
 	return look;
 }
 
+/* A folio that is being split or moved has no references, but is locked. */
+static bool folio_in_use(struct folio *folio)
+{
+	if (folio_ref_count(folio))
+		return true;
+	/* It is locked before its references go, and has them again before ... */
+	smp_rmb();
+	if (folio_test_locked(folio))
+		return true;
+	/* ... it is unlocked. */
+	smp_rmb();
+	return folio_ref_count(folio);
+}
+
 /*
- * Whether @page is in use, and so are the @nr - 1 behind it. A folio that is being
- * split has no references, but is locked. If it was split while we looked, its
- * count says nothing about pages that are no longer part of it.
+ * Whether @page is in use, and so are the @nr - 1 behind it. If the folio was split
+ * while we looked, its count says nothing about pages that are no longer in it.
  */
 static bool page_in_use(struct page *page, unsigned long *nr)
 {
 	struct page_look first = look_at(page), second;
 
 	*nr = first.nr;
-	if (folio_ref_count(first.folio) || folio_test_locked(first.folio))
+	smp_rmb();
+	if (folio_in_use(first.folio))
 		return true;
 	/* The references of the parts come after they have become folios. */
 	smp_rmb();
