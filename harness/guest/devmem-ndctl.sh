@@ -15,6 +15,7 @@ step ndctl enable-region all
 
 ROUNDS=3
 [ -z "$SLOW" ] || ROUNDS=1
-NDCTL_REGION=$(ndctl list -R | sed -n 's/.*"dev":"\([^"]*\)".*/\1/p')
-export ROUNDS NDCTL_REGION
+NDCTL_REGION=$(ndctl list -R | sed -n 's/.*"dev":"\([^"]*\)".*/\1/p' | head -n 1)
+DEVMEM_SECONDS=3000	# the clock counts instructions
+export ROUNDS NDCTL_REGION DEVMEM_SECONDS
 TESTS=$SELFTESTS sh "$TREE/tools/testing/selftests/mm/devmem-ndctl.sh"

@@ -8,7 +8,8 @@
  * second one, until none is left to fail. A failure is -ENOMEM, the driver is not
  * bound then, and /proc/iomem and the size of the direct mapping are what they were;
  * a driver that can do without is bound without that memory. After each of them the
- * device comes as if nothing had happened. What leaks is seen by kmemleak.
+ * device comes as if nothing had happened, which it cannot where a memory map was
+ * left. Other memory that leaks is seen by kmemleak.
  *
  * No failure is in the making of the direct mapping itself: x86 has no way to say so.
  *
@@ -172,9 +173,7 @@ static int take(struct nth *s)
 
 static bool is_there(struct nth *s)
 {
-	if (s->b.device)
-		return driver_bound(&s->b);
-	return !access("/sys/module/test_hmm", F_OK);
+	return s->b.device ? driver_bound(&s->b) : module_loaded();
 }
 
 static bool nothing_left(struct nth *s)
@@ -267,8 +266,7 @@ static bool sweep_once(struct __test_metadata *_metadata, struct nth *s,
 	return true;
 }
 
-/* Of 900 seconds that all tests of the folder have. */
-TEST_F_TIMEOUT(devmem_fail_nth, sweep, 600)
+TEST_F_TIMEOUT(devmem_fail_nth, sweep, test_seconds())
 {
 	unsigned int n = 1, failed = 0;
 

@@ -7,7 +7,7 @@
 # the region has to be free again.
 #
 # Needs root, ndctl, daxctl, xfsprogs and e2fsprogs. NDCTL_REGION names a region of
-# persistent memory with labels (region0), which has no namespace and 300 MiB or more:
+# persistent memory with labels (region0), which has no namespace and 512 MiB or more:
 # a test cannot find out which one it may write to. What is made is destroyed again,
 # also after a failure. ROUNDS is how often each kind comes and goes (5). The memory is
 # used by devmem-tests, which is beside this file or in TESTS.
@@ -19,9 +19,13 @@ here=$(dirname "$(readlink -f "$0")")
 tests=${TESTS:-$here}/devmem-tests
 rounds=${ROUNDS:-5}
 made=			# namespaces that are to be destroyed
+disks=			# and what may be mounted
+making=			# one that is not among them yet
 said=$(mktemp)
 
+# The shell acts on a signal when the command that runs has come to its end.
 clean_up() {
+	[ -z "$making" ] || made="$made $(field dev)"
 	destroy_all
 	rm -f "$said"
 }
@@ -59,30 +63,38 @@ available() {
 # make MODE MAP [SIZE]: leaves the names of what was made in $dev, $block, $chardev.
 make() {
 	if [ "$1" = devdax ]; then align=2M; else align=4K; fi
+	making=1
 	quiet ndctl create-namespace -r "$region" -m "$1" -M "$2" -a $align \
-		${3:+-s "$3"} || return 1
+		${3:+-s "$3"} || { making=; return 1; }
 	dev=$(field dev)
 	made="$made $dev"
+	making=
 	block=$(field blockdev)
 	chardev=$(field chardev)
+	disks="$disks${block:+ /dev/$block}"
 	[ "$(field mode)" = "$1" ] && [ "$(field map)" = "$2" ]
 }
 
-# destroy NAMESPACE: which is not tried again if it fails.
 destroy() {
+	quiet ndctl destroy-namespace -f "$1" || return 1
 	left=
 	for name in $made; do
 		[ "$name" = "$1" ] || left="$left $name"
 	done
 	made=$left
-	quiet ndctl destroy-namespace -f "$1"
 }
 
+# What a test had no time to unmount would keep its namespace.
 destroy_all() {
+	[ -n "$made" ] || return 0
+	for mounted in $disks; do
+		! grep -q "^$mounted " /proc/mounts || quiet umount -l "$mounted"
+	done
 	for name in $made; do
 		quiet ndctl destroy-namespace -f "$name"
 	done
 	made=
+	disks=
 }
 
 # bound BLOCK: the device of the nd bus that the disk is of.
@@ -163,7 +175,7 @@ done
 free=$(available)
 [ "$free" = "$(cat "/sys/bus/nd/devices/$region/size")" ] ||
 	skip_all "$region has a namespace, or no labels"
-[ "$free" -ge $((300 << 20)) ] || skip_all "$region is too small"
+[ "$free" -ge $((512 << 20)) ] || skip_all "$region is too small"
 
 ktap_set_plan 6
 for mode in fsdax devdax; do

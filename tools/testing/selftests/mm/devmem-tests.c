@@ -39,7 +39,6 @@
 #define ANON_BYTES	(1 * MB)
 #define RACES		20	/* faults beside truncations, at least */
 #define MAX_RACES	2000	/* until both have come first */
-#define TEST_SECONDS	600	/* of 900 that all tests of the folder have */
 
 static bool all_bytes(const unsigned char *p, size_t len, unsigned char byte)
 {
@@ -164,8 +163,9 @@ FIXTURE_SETUP(devmem_fs)
 	err = fs_mount(self->disk, self->dir, variant->type);
 	if (err || !make_file(self->file))
 		fs_end(self->dir);
-	if (err == ENODEV)
-		SKIP(return, "no %s in this kernel", variant->type);
+	if (err == ENODEV || err == EINVAL || err == EOPNOTSUPP)
+		SKIP(return, "no %s with DAX: %s", variant->type,
+		     strerror(err));
 	ASSERT_EQ(0, err);
 	ASSERT_EQ(0, access(self->file, F_OK));
 }
@@ -181,7 +181,7 @@ FIXTURE_TEARDOWN(devmem_fs)
 }
 
 /* With a file system that cannot give up mappings, they go just before. */
-TEST_F_TIMEOUT(devmem_fs, bind, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_fs, bind, test_seconds())
 {
 	unsigned int i, n = rounds();
 	struct holder h;
@@ -278,7 +278,7 @@ static bool mirror_lost(struct mirrored *m, size_t off, size_t len)
 			HMM_DMA_TEST_NOFAULT) == -EFAULT;
 }
 
-TEST_F_TIMEOUT(devmem_fs, truncate, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_fs, truncate, test_seconds())
 {
 	const size_t half = FILE_BYTES / 2;
 	struct mirrored m;
@@ -301,7 +301,7 @@ TEST_F_TIMEOUT(devmem_fs, truncate, TEST_SECONDS)
 	mirror_end(&m);
 }
 
-TEST_F_TIMEOUT(devmem_fs, punch_hole, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_fs, punch_hole, test_seconds())
 {
 	const size_t off = 1 * MB, len = 2 * MB + 64 * KB;
 	struct mirrored m;
@@ -327,23 +327,24 @@ TEST_F_TIMEOUT(devmem_fs, punch_hole, TEST_SECONDS)
 
 static void act_truncate(struct side *s)
 {
+	/* One CPU is enough for both, and a slow one gets its time, too. */
+	const unsigned int wait_us = 2000 * (1 + s->rounds % 8);
 	int fd = *(int *)s->p;
 
-	/* One CPU is enough for both. */
 	if (ftruncate(fd, s->len / 2))
 		abort();
-	usleep(1000);
+	usleep(wait_us);
 	if (ftruncate(fd, s->len))
 		abort();
-	usleep(2000);
+	usleep(wait_us);
 }
 
 /* Faults beside it may find a file of either size, and nothing in between. */
-TEST_F_TIMEOUT(devmem_fs, truncate_race, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_fs, truncate_race, test_seconds())
 {
 	const size_t half = FILE_BYTES / 2;
 	struct side s = { .act = act_truncate, .len = FILE_BYTES };
-	unsigned int i, whole = 0;
+	unsigned int i, whole = 0, short_of = 0;
 	struct mirrored m;
 	int ret = 0;
 
@@ -352,21 +353,20 @@ TEST_F_TIMEOUT(devmem_fs, truncate_race, TEST_SECONDS)
 	ASSERT_TRUE(mirror_fill(&m));
 	s.p = (char *)&m.fd;
 	ASSERT_EQ(0, side_start(&s));
-	for (i = 0; i < MAX_RACES; i++) {
+	for (i = 0; i < RACES || (i < MAX_RACES && !(whole && short_of)); i++) {
 		ret = dma_fault(m.dma, m.p, FILE_BYTES, HMM_DMA_TEST_WRITE);
 		whole += !ret;
+		short_of += ret == -EFAULT;
 		if (ret && ret != -EFAULT && ret != -EBUSY)
-			break;
-		if (i + 1 >= RACES && whole && whole <= i)
 			break;
 	}
 	side_stop(&s);
 	EXPECT_TRUE(!ret || ret == -EFAULT || ret == -EBUSY);
-	ksft_print_msg("%u of %u faults got all, %d truncations\n", whole,
-		       i + 1, s.rounds);
+	ksft_print_msg("%u of %u faults got all, %u not, %d truncations\n",
+		       whole, i, short_of, s.rounds);
 	EXPECT_LT(0, s.rounds);
 	EXPECT_LT(0, whole);
-	EXPECT_GT(MAX_RACES, i);
+	EXPECT_LT(0, short_of);
 	ASSERT_EQ(0, ftruncate(m.fd, half));
 	EXPECT_TRUE(mirror_lost(&m, half, half));
 	EXPECT_EQ(half / page, device_word(&m, half - page));
@@ -391,7 +391,7 @@ FIXTURE_TEARDOWN(devmem_driver)
 		driver_bind(&self->b);
 }
 
-TEST_F_TIMEOUT(devmem_driver, devdax, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_driver, devdax, test_seconds())
 {
 	struct binding *dax = &self->b;
 	unsigned int i, n = rounds();
@@ -417,6 +417,7 @@ TEST_F_TIMEOUT(devmem_driver, devdax, TEST_SECONDS)
 
 FIXTURE(devmem_test_hmm) {
 	unsigned char *p;
+	bool was_loaded;
 };
 
 FIXTURE_VARIANT(devmem_test_hmm) {
@@ -438,11 +439,16 @@ FIXTURE_SETUP(devmem_test_hmm)
 	self->p = mmap(NULL, ANON_BYTES, PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ASSERT_NE(MAP_FAILED, self->p);
+	self->was_loaded = module_loaded();
+	if (self->was_loaded)
+		ASSERT_EQ(0, module_unload());
 }
 
 FIXTURE_TEARDOWN(devmem_test_hmm)
 {
 	module_unload();
+	if (self->was_loaded)
+		module_load();
 }
 
 /* All pages of the process go to the device: how many did. */
@@ -464,7 +470,7 @@ static size_t to_device(const char *node, unsigned char *p, size_t len)
 }
 
 /* The process keeps its pages in the device until the driver goes. */
-TEST_F_TIMEOUT(devmem_test_hmm, load, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_test_hmm, load, test_seconds())
 {
 	unsigned int i, n = rounds();
 
@@ -480,7 +486,7 @@ TEST_F_TIMEOUT(devmem_test_hmm, load, TEST_SECONDS)
 }
 
 /* A transfer takes time, so only some rounds make one. */
-TEST_F_TIMEOUT(devmem_driver, edu, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_driver, edu, test_seconds())
 {
 	struct binding *edu = &self->b;
 	unsigned int i, n = rounds();
@@ -552,7 +558,7 @@ static int read_disk(const char *path, void *p)
 	return err;
 }
 
-TEST_F_TIMEOUT(devmem_driver, nvme, TEST_SECONDS)
+TEST_F_TIMEOUT(devmem_driver, nvme, test_seconds())
 {
 	struct binding *nvme = &self->b;
 	char allocate[128], available[128], disk[64];

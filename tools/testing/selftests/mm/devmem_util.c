@@ -102,12 +102,29 @@ void need_devices(void)
 	ksft_exit_skip("no DEVMEM_* names a device, see devmem_util.h\n");
 }
 
+/* A number of the environment, @unset if it has none that makes sense. */
+static int number(const char *name, int unset)
+{
+	const char *value = getenv(name);
+	int n = value ? atoi(value) : 0;
+
+	return n > 0 ? n : unset;
+}
+
 unsigned int rounds(void)
 {
-	const char *value = getenv("DEVMEM_ROUNDS");
-	int n = value ? atoi(value) : 10;
+	return number("DEVMEM_ROUNDS", 10);
+}
 
-	return n > 0 ? n : 1;
+/* Asked before main(), when the tests are registered. */
+int test_seconds(void)
+{
+	return number("DEVMEM_SECONDS", 300);
+}
+
+bool module_loaded(void)
+{
+	return !access("/sys/module/test_hmm", F_OK);
 }
 
 int module_load(void)

@@ -15,6 +15,7 @@
  *	DEVMEM_PEER	an ivshmem device that test_hmm_dma makes peer memory of
  *	DEVMEM_MODULE	file of test_hmm.ko, with DEVMEM_PARAMS as its parameters
  *	DEVMEM_ROUNDS	how often each device comes and goes (10)
+ *	DEVMEM_SECONDS	for one test (300), more where the clock counts instructions
  *
  * Without any of these, a program skips as a whole.
  *
@@ -48,10 +49,14 @@ bool driver_bound(const struct binding *b);
 /* Ends the program with a skip if the environment names no device. */
 void need_devices(void);
 
-/* DEVMEM_ROUNDS, at least 1. */
+/* DEVMEM_ROUNDS. */
 unsigned int rounds(void);
 
-/* Loads or unloads test_hmm: 0 or an errno. */
+/* How long a test may take: DEVMEM_SECONDS, of 900 that all of this folder have. */
+int test_seconds(void);
+
+/* Whether test_hmm is there; loads or unloads it: 0 or an errno. */
+bool module_loaded(void);
 int module_load(void);
 int module_unload(void);
 
