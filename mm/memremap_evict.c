@@ -88,6 +88,7 @@ static bool page_in_use(struct page *page, unsigned long *nr)
 	struct page_look first = look_at(page), second;
 
 	*nr = first.nr;
+	/* What is counted is counted of that folio or of what has become of it. */
 	smp_rmb();
 	if (folio_in_use(first.folio))
 		return true;
