@@ -230,9 +230,8 @@ FIXTURE_SETUP(evict)
 	if (variant->thp && !has_thp())
 		SKIP(return, "no THP, or not of 2 MiB");
 	ASSERT_EQ(0, sigaction(SIGBUS, &act, NULL));
-	/* There is one chunk, of folios of the size that it was first asked for. */
-	if (variant->coherent)
-		ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_RELEASE, 0).err);
+	/* A chunk is of folios of the size that it was first asked for, in order. */
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_RELEASE, 0).err);
 
 	self->mem = map_memory(&self->map, variant->thp);
 	ASSERT_NE(NULL, self->mem);
