@@ -387,8 +387,8 @@ void memunmap_pages(struct dev_pagemap *pgmap)
 		pr_warn("%s: %s memory at %#llx is still in use\n", __func__,
 			pgmap_rule(pgmap)->name, pgmap->ranges[0].start);
 
-	/* Only who has a reference looks at a page map, and nobody has. */
-	pgmap->nr_mapped = 0;
+	/* Who looks without a reference, zone_device_page_init(), gets none now. */
+	WRITE_ONCE(pgmap->nr_mapped, 0);
 	for (i = 0; i < nr; i++)
 		range_unmap(pgmap, i);
 	percpu_ref_exit(&pgmap->ref);
@@ -735,8 +735,9 @@ static int page_shape(struct page *page, struct dev_pagemap *pgmap,
  *
  * * -ENODEV: @pgmap is going away, or closed by memremap_close()
  * * -EINVAL: @order is too large, the first pfn is not aligned to it, not all
- *   pages are in one range of @pgmap, or its struct pages come in folios that
- *   cannot be changed (vmemmap_shift)
+ *   pages are in one range of @pgmap that is mapped (after memunmap_pages(), none
+ *   is), or its struct pages come in folios that cannot be changed
+ *   (vmemmap_shift)
  * * -EBUSY: a page is in use, which is a bug of the owner
  */
 int zone_device_page_init(struct page *page, struct dev_pagemap *pgmap,

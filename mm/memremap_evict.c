@@ -100,8 +100,10 @@ static bool page_in_use(struct page *page, unsigned long *nr)
 
 /*
  * How many of [@pfn, @pfn + @nr) are in use. Others may split folios or let go of
- * them meanwhile, so the number may be wrong. That it is 0 is right once the page
- * map is closed.
+ * them meanwhile, so the number may be wrong. Once the page map is closed, 0 is
+ * right, but for a folio that two others in turn migrate between our three looks
+ * at it, of which the second has to be given up after that. memunmap_pages() would
+ * wait for such a one.
  */
 static unsigned long pages_in_use(unsigned long pfn, unsigned long nr)
 {
