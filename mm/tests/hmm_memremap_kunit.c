@@ -353,6 +353,7 @@ static void mt_test_unwind(struct kunit *test)
 	KUNIT_ASSERT_FALSE(test, IS_ERR(memremap_pages(pgmap, NUMA_NO_NODE)));
 	memunmap_pages(pgmap);
 	memunmap_pages(&other->pgmap);
+	KUNIT_EXPECT_EQ(test, mt_take(other, 0, 0), -EINVAL);	/* it has no pages now */
 }
 
 /* Each order there is, at both ends of the memory, is a folio. */
