@@ -21,10 +21,11 @@ rounds=${ROUNDS:-5}
 made=			# namespaces that are to be destroyed
 disks=			# and what may be mounted
 making=			# one that is not among them yet
-said=$(mktemp)
+said=$(mktemp) || exit 1
 
 # The shell acts on a signal when the command that runs has come to its end.
 clean_up() {
+	trap '' INT TERM HUP
 	[ -z "$making" ] || made="$made $(field dev)"
 	destroy_all
 	rm -f "$said"
@@ -90,11 +91,11 @@ destroy_all() {
 	for mounted in $disks; do
 		! grep -q "^$mounted " /proc/mounts || quiet umount -l "$mounted"
 	done
+	# What cannot be destroyed now is tried again at the end.
 	for name in $made; do
-		quiet ndctl destroy-namespace -f "$name"
+		destroy "$name"
 	done
-	made=
-	disks=
+	[ -n "$made" ] || disks=
 }
 
 # bound BLOCK: the device of the nd bus that the disk is of.

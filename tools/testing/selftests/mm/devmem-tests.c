@@ -365,12 +365,13 @@ TEST_F_TIMEOUT(devmem_fs, truncate_race, test_seconds())
 	ksft_print_msg("%u of %u faults got all, %u not, %d truncations\n",
 		       whole, i, short_of, s.rounds);
 	EXPECT_LT(0, s.rounds);
-	EXPECT_LT(0, whole);
-	EXPECT_LT(0, short_of);
 	ASSERT_EQ(0, ftruncate(m.fd, half));
 	EXPECT_TRUE(mirror_lost(&m, half, half));
 	EXPECT_EQ(half / page, device_word(&m, half - page));
 	mirror_end(&m);
+	/* Which of the two comes first is up to the scheduler. */
+	if (__test_passed(_metadata) && !(whole && short_of))
+		SKIP(return, "one has always come before the other");
 }
 
 /* ---- device-dax ---- */

@@ -38,6 +38,8 @@
 #define NO_VALUE	0xdeadUL
 /* How often something goes on beside something else. */
 #define ROUNDS		20
+/* Rounds of an eviction that is ended by something else. */
+#define MANY		1000000
 
 static size_t page, nr;
 static const char *device;
@@ -74,9 +76,30 @@ static struct result device_command(int fd, unsigned long what, uint64_t arg)
 	return command(fd, what, NULL, 1, arg);
 }
 
+/* The ioctl takes no 0: a bit without a meaning stands for it. */
+static struct result flags_command(int fd, unsigned long flags)
+{
+	return command(fd, HMM_DMIRROR_FLAGS, NULL, flags ?: 1UL << 8, 0);
+}
+
 static int set_flags(int fd, unsigned long flags)
 {
-	return command(fd, HMM_DMIRROR_FLAGS, NULL, flags ?: 1UL << 8, 0).err;
+	return flags_command(fd, flags).err;
+}
+
+/* Wait for another eviction than those of @before, or for another copy. */
+static bool evicts(int fd, unsigned long flags, bool copies, struct result before)
+{
+	int i;
+
+	for (i = 0; i < 10000; i++) {
+		struct result r = flags_command(fd, flags);
+
+		if (copies ? r.pages != before.pages : r.left != before.left)
+			return true;
+		usleep(1000);
+	}
+	return false;
 }
 
 FIXTURE(evict)
@@ -173,8 +196,8 @@ static size_t lost(char *mem)
 	return n;
 }
 
-/* How many pages of [mem, mem + SIZE) the device has. */
-static size_t on_device(int fd, char *mem)
+/* How many pages of [mem, mem + SIZE) the device has, as @bits says. */
+static size_t count_on_device(int fd, char *mem, unsigned char bits)
 {
 	unsigned char perm[SIZE / 4096];
 	size_t i, n = 0;
@@ -183,8 +206,13 @@ static size_t on_device(int fd, char *mem)
 	if (command(fd, HMM_DMIRROR_SNAPSHOT, mem, nr, (uintptr_t)perm).err)
 		return (size_t)-1;
 	for (i = 0; i < nr; i++)
-		n += (perm[i] & WHERE) == on_it;
+		n += (perm[i] & WHERE) == on_it && (perm[i] & bits) == bits;
 	return n;
+}
+
+static size_t on_device(int fd, char *mem)
+{
+	return count_on_device(fd, mem, 0);
 }
 
 static size_t to_device(int fd, char *mem, char *bounce)
@@ -240,6 +268,9 @@ FIXTURE_SETUP(evict)
 	self->bounce = malloc(SIZE);
 	ASSERT_NE(NULL, self->bounce);
 	ASSERT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+	if (variant->thp &&
+	    count_on_device(self->fd, self->mem, HMM_DMIRROR_PROT_PMD) != nr)
+		SKIP(return, "no huge pages free for the device");
 }
 
 FIXTURE_TEARDOWN(evict)
@@ -303,17 +334,24 @@ TEST_F(evict, held)
 	EXPECT_EQ(nr, right(self->mem));
 }
 
-/* Pages that the owner has not copied stay as they are. */
+/*
+ * Pages that the owner has not copied stay as they are. A huge page that is left
+ * out is split, and only half of its pages are left out after that. If there is no
+ * huge page to move it to, the others are split, too.
+ */
 TEST_F(evict, not_copied)
 {
-	size_t left = variant->thp ? 0 : nr / 2;
 	struct result r;
+	size_t left;
 
 	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_SKIP_COPY));
-	r = device_command(self->fd, HMM_DMIRROR_EVICT, 2);
-	EXPECT_EQ(left ? EBUSY : 0, r.err);
-	EXPECT_EQ(left, r.left);
+	r = device_command(self->fd, HMM_DMIRROR_EVICT, 4);
+	left = r.left;
+	EXPECT_EQ(EBUSY, r.err);
+	EXPECT_LE(variant->thp ? nr / 4 : nr / 2, left);
+	EXPECT_GE(nr / 2, left);
 	EXPECT_EQ(left, on_device(self->fd, self->mem));
+	EXPECT_EQ(0, count_on_device(self->fd, self->mem, HMM_DMIRROR_PROT_PMD));
 	ASSERT_EQ(0, set_flags(self->fd, 0));
 	r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
 	EXPECT_EQ(0, r.err);
@@ -406,6 +444,7 @@ static int fork_and(int fd, char *mem, unsigned long what, size_t (*count)(char 
 	if (pid < 0)
 		return -1;
 	if (!pid) {
+		close(go[1]);
 		if (read(go[0], &c, 1) != 1)
 			_exit(2);
 		_exit(count(mem) != nr);
@@ -422,6 +461,35 @@ static int fork_and(int fd, char *mem, unsigned long what, size_t (*count)(char 
 TEST_F(evict, fork)
 {
 	EXPECT_EQ(0, fork_and(self->fd, self->mem, HMM_DMIRROR_EVICT, right));
+	EXPECT_EQ(nr, right(self->mem));
+}
+
+/* A huge page that processes share goes to the device as one, for all of them. */
+TEST_F(evict, shared)
+{
+	int go[2];
+	pid_t pid;
+	char c;
+
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
+	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_OPEN, 0).err);
+	if (variant->thp && !check_huge_anon(self->mem, SIZE, SIZE / LEAF, LEAF))
+		SKIP(return, "no huge pages free");
+	ASSERT_EQ(0, pipe(go));
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		close(go[1]);
+		/* until the other end is closed */
+		_exit(read(go[0], &c, 1) || right(self->mem) != nr);
+	}
+	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
+	if (variant->thp)
+		EXPECT_EQ(nr, count_on_device(self->fd, self->mem,
+					      HMM_DMIRROR_PROT_PMD));
+	close(go[1]);
+	EXPECT_EQ(0, reap(pid));
+	close(go[0]);
 	EXPECT_EQ(nr, right(self->mem));
 }
 
@@ -479,7 +547,7 @@ TEST_F_TIMEOUT(evict, busy, 120)
 
 		command(self->fd, HMM_DMIRROR_MIGRATE_TO_DEV, self->mem, nr,
 			(uintptr_t)self->bounce);
-		r = device_command(self->fd, HMM_DMIRROR_EVICT, 0);
+		r = device_command(self->fd, HMM_DMIRROR_EVICT, MANY);
 		failed += r.err || r.left;
 		moved += r.pages;
 		failed += !!device_command(self->fd, HMM_DMIRROR_OPEN, 0).err;
@@ -502,13 +570,14 @@ TEST_F(evict, signal)
 	pid_t pid;
 
 	ASSERT_EQ(1, r.pages);
+	r = flags_command(self->fd, 0);
 	pid = fork();
 	ASSERT_LE(0, pid);
 	if (!pid) {
-		device_command(self->fd, HMM_DMIRROR_EVICT, 1000000);
+		device_command(self->fd, HMM_DMIRROR_EVICT, MANY);
 		_exit(0);
 	}
-	usleep(300000);
+	EXPECT_TRUE(evicts(self->fd, 0, false, r));
 	EXPECT_EQ(0, waitpid(pid, NULL, WNOHANG));
 	ASSERT_EQ(0, kill(pid, SIGKILL));
 	alarm(10);
@@ -521,13 +590,13 @@ TEST_F(evict, signal)
 }
 
 /* Who waits for pages that do not come gives up when the time is over. */
-TEST_F(evict, timeout)
+TEST_F_TIMEOUT(evict, timeout, 120)
 {
 	struct result r = device_command(self->fd, HMM_DMIRROR_HOLD, 1);
 
 	ASSERT_EQ(1, r.pages);
 	/* so many milliseconds */
-	r = command(self->fd, HMM_DMIRROR_EVICT, (char *)page, 1, 1000000);
+	r = command(self->fd, HMM_DMIRROR_EVICT, (char *)page, 1, MANY);
 	EXPECT_EQ(ETIMEDOUT, r.err);
 	EXPECT_EQ(variant->thp ? LEAF / page : 1, r.left);
 
@@ -552,6 +621,7 @@ static void own_memory(int ready, bool thp, char *bounce)
 /* The last process that had a page is gone before the copy is done. */
 TEST_F(evict, exit)
 {
+	struct result before;
 	pid_t owner, evictor;
 	int ready[2];
 	char c;
@@ -567,7 +637,8 @@ TEST_F(evict, exit)
 	close(ready[1]);
 	EXPECT_EQ(1, read(ready[0], &c, 1));
 
-	ASSERT_EQ(0, set_flags(self->fd, HMM_DMIRROR_FLAG_SLOW_COPY));
+	before = flags_command(self->fd, HMM_DMIRROR_FLAG_SLOW_COPY);
+	ASSERT_EQ(0, before.err);
 	evictor = fork();
 	ASSERT_LE(0, evictor);
 	if (!evictor) {
@@ -576,7 +647,7 @@ TEST_F(evict, exit)
 		/* What was being copied when its process went counts as moved. */
 		_exit(r.err ?: !r.pages);
 	}
-	usleep(300000);
+	EXPECT_TRUE(evicts(self->fd, HMM_DMIRROR_FLAG_SLOW_COPY, true, before));
 	EXPECT_EQ(0, waitpid(evictor, NULL, WNOHANG));
 	kill(owner, SIGKILL);
 	EXPECT_EQ(0, reap(evictor));
@@ -607,9 +678,9 @@ TEST_F_TIMEOUT(evict, kill, 120)
 			}
 		}
 		usleep(20000 + i * 7000);
-		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, 0).err;
+		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, MANY).err;
 		kill(pid, SIGKILL);
-		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, 0).err;
+		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, MANY).err;
 		failed += reap(pid) != 256 + SIGKILL;
 		failed += !!device_command(self->fd, HMM_DMIRROR_OPEN, 0).err;
 	}
