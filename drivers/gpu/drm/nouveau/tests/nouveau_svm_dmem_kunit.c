@@ -799,6 +799,23 @@ static void dmem_test_fini_retries(struct kunit *test)
 	dmem_cpu_expect(dt, 0, 6);
 }
 
+/* What is in the memory of a dead GPU is lost, and nothing waits for its users. */
+static void dmem_test_fini_killed(struct kunit *test)
+{
+	struct dmem_test *dt = dmem_share(test);
+	unsigned long i;
+
+	dmem_cpu_write(dt, 0, 8);
+	dmem_to_vram(dt, 0, 4);
+	dt->vram.copies = 0;
+	atomic_set(&dt->vram.chan.killed, 1);
+	dmem_end_vram(dt);
+	KUNIT_EXPECT_EQ(test, dt->vram.copies, 0);
+	for (i = 0; i < 4; i++)
+		KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(i));
+	dmem_cpu_expect(dt, 4, 8);
+}
+
 /* A leaf of which a part was unmapped, and one of which some has come back. */
 static void dmem_test_fini_parts(struct kunit *test)
 {
@@ -912,6 +929,7 @@ static struct kunit_case dmem_test_cases[] = {
 	KUNIT_CASE(dmem_test_late_there),
 	KUNIT_CASE(dmem_test_fini),
 	KUNIT_CASE(dmem_test_fini_retries),
+	KUNIT_CASE(dmem_test_fini_killed),
 	KUNIT_CASE(dmem_test_fini_parts),
 	KUNIT_CASE(dmem_test_suspend),
 #ifdef CONFIG_FAILSLAB
