@@ -807,10 +807,10 @@ static void dmem_test_fini_killed(struct kunit *test)
 
 	dmem_cpu_write(dt, 0, 8);
 	dmem_to_vram(dt, 0, 4);
-	dt->vram.copies = 0;
 	atomic_set(&dt->vram.chan.killed, 1);
+	dt->vram.emit_error = -EBUSY;
 	dmem_end_vram(dt);
-	KUNIT_EXPECT_EQ(test, dt->vram.copies, 0);
+	KUNIT_EXPECT_PTR_EQ(test, dt->gpu.drm.dmem, NULL);
 	for (i = 0; i < 4; i++)
 		KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(i));
 	dmem_cpu_expect(dt, 4, 8);
