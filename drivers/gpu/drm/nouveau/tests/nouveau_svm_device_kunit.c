@@ -84,6 +84,18 @@ static void svm_device_atomic_turns(struct kunit *test)
 	svm_test_expect_none(st, 1, 2);
 }
 
+/* khugepaged would touch all pages, atomic ones too, to make them a huge one. */
+static void device_keep_split(void)
+{
+	struct vm_area_struct *vma;
+
+	mmap_write_lock(current->mm);
+	vma = vma_lookup(current->mm, svm_test_va(0));
+	if (vma)
+		vm_flags_mod(vma, VM_NOHUGEPAGE, VM_HUGEPAGE);
+	mmap_write_unlock(current->mm);
+}
+
 /* Of a leaf that the GPU has: it goes, and one page comes back. */
 static void svm_device_atomic_thp(struct kunit *test)
 {
@@ -92,6 +104,7 @@ static void svm_device_atomic_thp(struct kunit *test)
 	svm_test_cpu_write(st, 0, 1);
 	KUNIT_EXPECT_EQ(test, svm_test_one(st, 0, NOUVEAU_FAULT_WRITE), 0);
 	KUNIT_EXPECT_EQ(test, svm_test_size(st, 0), SZ_2M);
+	device_keep_split();
 	KUNIT_EXPECT_EQ(test, svm_test_one(st, 5, NOUVEAU_FAULT_ATOMIC), 0);
 	KUNIT_EXPECT_EQ(test, svm_test_size(st, 5), SZ_4K);
 	KUNIT_EXPECT_TRUE(test, device_is_atomic(st, 5));
