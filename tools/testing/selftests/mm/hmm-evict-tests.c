@@ -25,6 +25,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <lib/test_hmm_uapi.h>
@@ -464,32 +465,95 @@ TEST_F(evict, fork)
 	EXPECT_EQ(nr, right(self->mem));
 }
 
+/*
+ * Has the memory from now on, all of it or not the half of a huge page, and looks at
+ * it when the pipe is closed.
+ */
+static void keep_memory(int ready, int go, char *mem, bool all)
+{
+	size_t i, first = all ? 0 : LEAF / 2 / page, n = 0;
+	char c;
+
+	if ((!all && munmap(mem, LEAF / 2)) || write(ready, "", 1) != 1 ||
+	    read(go, &c, 1))
+		_exit(2);
+	for (i = first; i < nr; i++)
+		n += touch(mem, i) == value_of(i);
+	_exit(n != nr - first);
+}
+
+/* Migrate memory that others share, by huge pages or not. False if it cannot be. */
+static bool migrate_shared(int fd, char *mem, char *bounce, unsigned long flags,
+			   size_t *there, size_t *huge)
+{
+	int ready[2], go[2], i, failed = 0;
+	pid_t pid[2];
+	char c;
+
+	if (pipe(ready) || pipe(go))
+		return false;
+	for (i = 0; i < 2; i++) {
+		pid[i] = fork();
+		if (!pid[i]) {
+			close(go[1]);
+			keep_memory(ready[1], go[0], mem, i);
+		}
+		failed += pid[i] < 0 || read(ready[0], &c, 1) != 1;
+	}
+	failed += !!set_flags(fd, flags);
+	*there = to_device(fd, mem, bounce);
+	*huge = count_on_device(fd, mem, HMM_DMIRROR_PROT_PMD);
+	close(go[1]);
+	for (i = 0; i < 2; i++)
+		failed += pid[i] < 0 || reap(pid[i]);
+	close(go[0]);
+	close(ready[0]);
+	close(ready[1]);
+	return !failed;
+}
+
+/* Back to system memory, of huge pages if it was. */
+static bool bring_home(int fd, char *mem, bool thp)
+{
+	return !device_command(fd, HMM_DMIRROR_EVICT, 0).err &&
+	       !device_command(fd, HMM_DMIRROR_OPEN, 0).err &&
+	       (!thp || check_huge_anon(mem, SIZE, SIZE / LEAF, LEAF));
+}
+
 /* A huge page that processes share goes to the device as one, for all of them. */
 TEST_F(evict, shared)
 {
-	int go[2];
-	pid_t pid;
-	char c;
+	size_t there, huge;
 
-	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_EVICT, 0).err);
-	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_OPEN, 0).err);
-	if (variant->thp && !check_huge_anon(self->mem, SIZE, SIZE / LEAF, LEAF))
+	if (!bring_home(self->fd, self->mem, variant->thp))
 		SKIP(return, "no huge pages free");
-	ASSERT_EQ(0, pipe(go));
-	pid = fork();
-	ASSERT_LE(0, pid);
-	if (!pid) {
-		close(go[1]);
-		/* until the other end is closed */
-		_exit(read(go[0], &c, 1) || right(self->mem) != nr);
-	}
-	EXPECT_EQ(nr, to_device(self->fd, self->mem, self->bounce));
-	if (variant->thp)
-		EXPECT_EQ(nr, count_on_device(self->fd, self->mem,
-					      HMM_DMIRROR_PROT_PMD));
-	close(go[1]);
-	EXPECT_EQ(0, reap(pid));
-	close(go[0]);
+	EXPECT_TRUE(migrate_shared(self->fd, self->mem, self->bounce, 0, &there,
+				   &huge));
+	EXPECT_EQ(nr, there);
+	EXPECT_EQ(nr, right(self->mem));
+	if (variant->thp && huge != nr && __test_passed(_metadata))
+		SKIP(return, "no huge pages free for the device");
+}
+
+/*
+ * The device has no huge page for the first of them: that is split for all who have
+ * it, or stays if the device has no small pages either.
+ */
+TEST_F(evict, shared_split)
+{
+	size_t leaf = LEAF / page, there, huge;
+
+	if (!bring_home(self->fd, self->mem, variant->thp))
+		SKIP(return, "no huge pages free");
+	EXPECT_TRUE(migrate_shared(self->fd, self->mem, self->bounce,
+				   HMM_DMIRROR_FLAG_FAIL_ALLOC, &there, &huge));
+	if (!variant->thp)
+		EXPECT_EQ(nr - 1, there);
+	else if (variant->coherent)
+		EXPECT_EQ(nr - leaf, there);
+	else
+		EXPECT_EQ(nr, there);
+	EXPECT_GE(variant->thp ? nr - leaf : 0, huge);
 	EXPECT_EQ(nr, right(self->mem));
 }
 
@@ -593,11 +657,17 @@ TEST_F(evict, signal)
 TEST_F_TIMEOUT(evict, timeout, 120)
 {
 	struct result r = device_command(self->fd, HMM_DMIRROR_HOLD, 1);
+	struct timespec begin, end;
 
 	ASSERT_EQ(1, r.pages);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
 	/* so many milliseconds */
 	r = command(self->fd, HMM_DMIRROR_EVICT, (char *)page, 1, MANY);
+	clock_gettime(CLOCK_MONOTONIC, &end);
 	EXPECT_EQ(ETIMEDOUT, r.err);
+	/* Without, it would be 30 s. */
+	EXPECT_LE(page / 1000, end.tv_sec - begin.tv_sec + 1);
+	EXPECT_GT(page / 1000 + 20, end.tv_sec - begin.tv_sec);
 	EXPECT_EQ(variant->thp ? LEAF / page : 1, r.left);
 
 	ASSERT_EQ(0, device_command(self->fd, HMM_DMIRROR_HOLD, 0).err);
@@ -616,6 +686,24 @@ static void own_memory(int ready, bool thp, char *bounce)
 		_exit(1);
 	for (;;)
 		pause();
+}
+
+/* Whether a process that has been killed has given up its memory in ten seconds. */
+static bool memory_ends(pid_t pid)
+{
+	char path[32], first = '1';
+	int i, fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	for (i = 0; i < 10000 && first != '0'; i++) {
+		usleep(1000);
+		fd = open(path, O_RDONLY);
+		if (fd < 0 || read(fd, &first, 1) != 1)
+			first = '1';
+		close(fd);
+	}
+	usleep(50000);		/* from there on it is on its way */
+	return first == '0';
 }
 
 /* The last process that had a page is gone before the copy is done. */
@@ -650,6 +738,8 @@ TEST_F(evict, exit)
 	EXPECT_TRUE(evicts(self->fd, HMM_DMIRROR_FLAG_SLOW_COPY, true, before));
 	EXPECT_EQ(0, waitpid(evictor, NULL, WNOHANG));
 	kill(owner, SIGKILL);
+	EXPECT_TRUE(memory_ends(owner));
+	EXPECT_EQ(0, waitpid(evictor, NULL, WNOHANG));
 	EXPECT_EQ(0, reap(evictor));
 	EXPECT_EQ(256 + SIGKILL, reap(owner));
 	close(ready[0]);
@@ -659,32 +749,49 @@ TEST_F(evict, exit)
 	EXPECT_EQ(nr, right(self->mem));
 }
 
+/* Has pages on the device, again and again, and says so the first time. */
+static void come_and_go(int ready, char *mem, char *bounce)
+{
+	int fd = open(device, O_RDWR);
+	size_t i;
+
+	if (fd < 0 || !to_device(fd, mem, bounce) || write(ready, "", 1) != 1)
+		_exit(1);
+	for (i = 0; ; i++) {
+		to_device(fd, mem, bounce);
+		set_word(mem, i % nr, i);
+	}
+}
+
 /* Processes with pages on the device are killed while it is evicted. */
 TEST_F_TIMEOUT(evict, kill, 120)
 {
-	int i, failed = 0;
+	int i, failed = 0, ready[2];
+	size_t moved = 0;
+	char c;
 
+	ASSERT_EQ(0, pipe(ready));
 	for (i = 0; i < ROUNDS / 2; i++) {
+		struct result r;
 		pid_t pid = fork();
-		size_t j;
 
 		ASSERT_LE(0, pid);
 		if (!pid) {
-			int fd = open(device, O_RDWR);
-
-			for (j = 0; ; j++) {
-				to_device(fd, self->mem, self->bounce);
-				set_word(self->mem, j % nr, j);
-			}
+			close(ready[0]);
+			come_and_go(ready[1], self->mem, self->bounce);
 		}
+		failed += read(ready[0], &c, 1) != 1;
 		usleep(20000 + i * 7000);
-		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, MANY).err;
+		r = device_command(self->fd, HMM_DMIRROR_EVICT, MANY);
+		failed += !!r.err;
+		moved += r.pages;
 		kill(pid, SIGKILL);
 		failed += !!device_command(self->fd, HMM_DMIRROR_EVICT, MANY).err;
 		failed += reap(pid) != 256 + SIGKILL;
 		failed += !!device_command(self->fd, HMM_DMIRROR_OPEN, 0).err;
 	}
 	EXPECT_EQ(0, failed);
+	EXPECT_NE(0, moved);
 	EXPECT_EQ(nr, right(self->mem));
 }
 
