@@ -10,6 +10,7 @@
 #include <kunit/device.h>
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <kunit/test-bug.h>
 #include <linux/dma-mapping.h>
 #include <linux/huge_mm.h>
 #include <linux/mm.h>
@@ -816,6 +817,98 @@ static void dmem_test_fini_killed(struct kunit *test)
 	dmem_cpu_expect(dt, 4, 8);
 }
 
+/* What the GPU may still write to is kept for it. It is for us to free. */
+static void dmem_free_late(struct dmem_test *dt, unsigned int nr)
+{
+	struct nouveau_svm_fake_launch *launch;
+	struct page *page;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++) {
+		launch = &dt->vram.launches[i];
+		page = pfn_to_page(PHYS_PFN(launch->dst));
+		KUNIT_ASSERT_FALSE(dt->test, launch->dst_vram);
+		KUNIT_ASSERT_EQ(dt->test, page_count(page), 1);
+		dma_unmap_page(dt->gpu.fake.dev, launch->dst, launch->size,
+			       DMA_BIDIRECTIONAL);
+		put_page(page);
+	}
+}
+
+/* The fence of the first window of four pages comes too late, all others in time. */
+static void dmem_late_once(struct nouveau_svm_fake_vram *vram,
+			   const struct nouveau_svm_fake_launch *launch)
+{
+	dmem_at_launch(vram, launch);
+	vram->emit_error = vram->copies <= 4 ? -EBUSY : 0;
+}
+
+/* That is no reason to lose anything. */
+static void dmem_test_fini_late(struct kunit *test)
+{
+	struct dmem_test *dt = dmem_share(test);
+
+	dmem_cpu_write(dt, 0, 8);
+	dmem_to_vram(dt, 0, 4);
+	dt->vram.copies = 0;
+	dt->vram.at_launch = dmem_late_once;
+	dmem_end_vram(dt);
+	KUNIT_ASSERT_EQ(test, dt->vram.copies, 8);
+	dmem_cpu_expect(dt, 0, 8);
+	dmem_free_late(dt, 4);
+}
+
+/* A GPU that hangs is waited for twice, not for each of its chunks. */
+static void dmem_test_fini_hung(struct kunit *test)
+{
+	struct dmem_test *dt = dmem_share_thp(test);
+	unsigned long i;
+
+	dmem_cpu_write(dt, 0, DMEM_PAGES);
+	dmem_to_vram(dt, 0, DMEM_BLOCK);
+	dmem_to_vram(dt, DMEM_BLOCK, DMEM_BLOCK + 4);
+	KUNIT_EXPECT_EQ(test, dt->vram.nr_bos, 2);
+	dt->vram.copies = 0;
+	dt->vram.emit_error = -EBUSY;
+	dmem_end_vram(dt);
+	/* The last chunk goes first: its four pages, and again. */
+	KUNIT_ASSERT_EQ(test, dt->vram.copies, 8);
+	KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(0));
+	KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(DMEM_BLOCK - 1));
+	for (i = DMEM_BLOCK; i < DMEM_BLOCK + 4; i++)
+		KUNIT_EXPECT_EQ(test, -EFAULT, dmem_cpu_touch(i));
+	dmem_cpu_expect(dt, DMEM_BLOCK + 4, DMEM_PAGES);
+	dmem_free_late(dt, 8);
+}
+
+/* One chunk has gone, the other one has pages that are free. */
+static void dmem_unpin_del(struct nouveau_bo **pnvbo)
+{
+	struct kunit *test = kunit_get_current_test();
+	struct dmem_test *dt = test->priv;
+
+	nouveau_svm_fake_bo_unpin_del(pnvbo);
+	if (dt->vram.nr_bos == 1)
+		KUNIT_EXPECT_EQ(test, dmem_migrate(dt, 8, 12), 0);
+}
+
+/* Nobody gets a page of VRAM that is about to end. */
+static void dmem_test_fini_closing(struct kunit *test)
+{
+	struct dmem_test *dt = dmem_share_thp(test);
+
+	dmem_cpu_write(dt, 0, DMEM_PAGES);
+	dmem_to_vram(dt, 0, 4);
+	dmem_to_vram(dt, DMEM_BLOCK, DMEM_PAGES);
+	KUNIT_EXPECT_EQ(test, dt->vram.nr_bos, 2);
+	dt->vram.copies = 0;
+	kunit_activate_static_stub(test, nouveau_bo_unpin_del, dmem_unpin_del);
+	dmem_end_vram(dt);
+	/* A leaf and four pages have come back, and nothing went there. */
+	KUNIT_EXPECT_EQ(test, dt->vram.copies, 5);
+	dmem_cpu_expect(dt, 0, DMEM_PAGES);
+}
+
 /* A leaf of which a part was unmapped, and one of which some has come back. */
 static void dmem_test_fini_parts(struct kunit *test)
 {
@@ -930,6 +1023,9 @@ static struct kunit_case dmem_test_cases[] = {
 	KUNIT_CASE(dmem_test_fini),
 	KUNIT_CASE(dmem_test_fini_retries),
 	KUNIT_CASE(dmem_test_fini_killed),
+	KUNIT_CASE(dmem_test_fini_late),
+	KUNIT_CASE(dmem_test_fini_hung),
+	KUNIT_CASE(dmem_test_fini_closing),
 	KUNIT_CASE(dmem_test_fini_parts),
 	KUNIT_CASE(dmem_test_suspend),
 #ifdef CONFIG_FAILSLAB
