@@ -490,15 +490,20 @@ static bool migrate_shared(int fd, char *mem, char *bounce, unsigned long flags,
 	pid_t pid[2];
 	char c;
 
-	if (pipe(ready) || pipe(go))
+	if (pipe(go))
 		return false;
 	for (i = 0; i < 2; i++) {
+		if (pipe(ready))
+			return false;
 		pid[i] = fork();
 		if (!pid[i]) {
 			close(go[1]);
 			keep_memory(ready[1], go[0], mem, i);
 		}
+		/* so that the end of a child that has not written is seen */
+		close(ready[1]);
 		failed += pid[i] < 0 || read(ready[0], &c, 1) != 1;
+		close(ready[0]);
 	}
 	failed += !!set_flags(fd, flags);
 	*there = to_device(fd, mem, bounce);
@@ -507,8 +512,6 @@ static bool migrate_shared(int fd, char *mem, char *bounce, unsigned long flags,
 	for (i = 0; i < 2; i++)
 		failed += pid[i] < 0 || reap(pid[i]);
 	close(go[0]);
-	close(ready[0]);
-	close(ready[1]);
 	return !failed;
 }
 
@@ -766,17 +769,18 @@ TEST_F_TIMEOUT(evict, kill, 120)
 	size_t moved = 0;
 	char c;
 
-	ASSERT_EQ(0, pipe(ready));
 	for (i = 0; i < ROUNDS / 2; i++) {
 		struct result r;
-		pid_t pid = fork();
+		pid_t pid;
 
+		ASSERT_EQ(0, pipe(ready));
+		pid = fork();
 		ASSERT_LE(0, pid);
-		if (!pid) {
-			close(ready[0]);
+		if (!pid)
 			come_and_go(ready[1], self->mem, self->bounce);
-		}
+		close(ready[1]);
 		failed += read(ready[0], &c, 1) != 1;
+		close(ready[0]);
 		usleep(20000 + i * 7000);
 		r = device_command(self->fd, HMM_DMIRROR_EVICT, MANY);
 		failed += !!r.err;
